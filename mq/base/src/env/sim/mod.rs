@@ -1,0 +1,155 @@
+//! The simulated world (feature `sim`).
+//!
+//! A [`World`] is what one simulated machine sees: a wall clock that can jump, randomness from a seed, a disk that can
+//! crash. [`enter`] sets the world of a thread (all of a turmoil simulation runs on one thread); [`within`] sets the
+//! world of one host's tasks, and tasks started with [`task::spawn`](super::task::spawn) inherit it. The network is
+//! turmoil's and knows its host by itself.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+
+mod disk;
+
+pub use disk::{CrashReport, Fault, SimDisk};
+
+use super::disk::Disk;
+
+/// Where the simulated wall clock starts: 2026-01-01T00:00:00Z, in Unix milliseconds.
+pub const EPOCH_MS: i64 = 1_767_225_600_000;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+}
+
+/// What one simulated machine sees of the outside.
+#[derive(Debug)]
+pub struct World {
+    name: String,
+    rng: Mutex<SmallRng>,
+    disk: Arc<SimDisk>,
+    clock_offset_ms: AtomicI64,
+    started: tokio::time::Instant,
+    panics: Mutex<Vec<&'static str>>,
+}
+
+impl World {
+    /// A machine with an empty disk. Equal seeds give equal randomness.
+    pub fn new(name: &str, seed: u64) -> Arc<World> {
+        World::with_disk(name, seed, SimDisk::new(seed))
+    }
+
+    /// A machine with this disk: what a restarted machine has.
+    pub fn with_disk(name: &str, seed: u64, disk: Arc<SimDisk>) -> Arc<World> {
+        Arc::new(World {
+            name: name.to_owned(),
+            rng: Mutex::new(SmallRng::seed_from_u64(seed)),
+            disk,
+            clock_offset_ms: AtomicI64::new(0),
+            started: tokio::time::Instant::now(),
+            panics: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The machine's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the wall clock jump by `ms`, forwards or backwards; the monotonic clock does not notice.
+    pub fn jump_clock(&self, ms: i64) {
+        self.clock_offset_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// The machine's disk.
+    pub fn sim_disk(&self) -> &Arc<SimDisk> {
+        &self.disk
+    }
+
+    /// Names of tasks that panicked here. A test asserts that there are none.
+    pub fn panics(&self) -> Vec<&'static str> {
+        self.panics.lock().clone()
+    }
+
+    pub(super) fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
+    }
+
+    pub(super) fn note_panic(&self, task: &'static str) {
+        self.panics.lock().push(task);
+    }
+
+    pub(super) fn with_rng<T>(&self, f: impl FnOnce(&mut dyn RngCore) -> T) -> T {
+        f(&mut *self.rng.lock())
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let elapsed = match turmoil::in_simulation()
+            .then(turmoil::sim_elapsed)
+            .flatten()
+        {
+            Some(elapsed) => elapsed,
+            None => self.started.elapsed(),
+        };
+        EPOCH_MS + elapsed.as_millis() as i64 + self.clock_offset_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Restores the thread's former world when dropped.
+#[derive(Debug)]
+pub struct Entered(Option<Arc<World>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+    }
+}
+
+/// Makes `world` the world of this thread until the answer is dropped.
+#[must_use]
+pub fn enter(world: Arc<World>) -> Entered {
+    Entered(CURRENT.with(|current| current.borrow_mut().replace(world)))
+}
+
+/// The world of the running task.
+pub fn current() -> Option<Arc<World>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+pub(super) fn active() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
+pub(super) fn wall_ms() -> Option<i64> {
+    CURRENT.with(|current| current.borrow().as_ref().map(|world| world.wall_ms()))
+}
+
+/// Runs `future` inside `world`, whatever the thread's own world is.
+pub fn within<F: Future>(world: Arc<World>, future: F) -> Within<F> {
+    Within {
+        world,
+        future: Box::pin(future),
+    }
+}
+
+/// A future that runs inside a world.
+#[derive(Debug)]
+pub struct Within<F> {
+    world: Arc<World>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = F::Output;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = enter(self.world.clone());
+        self.future.as_mut().poll(cx)
+    }
+}
