@@ -1,1 +1,21 @@
-//! mq-raft
+//! mq-raft: one broker group is one Raft group, and its commit log is the Raft log.
+//!
+//! It is the only crate that knows openraft. It carries entries between members ([`Group`]), turns requests into entries
+//! on the leader ([`Decide`]), and feeds committed entries to every member's state ([`Application`]). It knows nothing of
+//! topics or queues.
+//!
+//! Start reading at [`application`], then [`group`].
+
+pub mod application;
+mod batch;
+mod config;
+pub mod group;
+pub mod stored;
+
+pub use application::{Answer, Application, Decide, ItemSpan, Outcome, Session};
+pub use batch::Batch;
+pub use config::{GroupConfig, JoinAs, Peer};
+pub use group::{
+    CallError, ChangeError, Full, Group, Leadership, Member, MemberStatus, PeerService, Role,
+    StartError, Status,
+};

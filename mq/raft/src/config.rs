@@ -1,0 +1,59 @@
+//! Settings of a group.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One configured voter (`dLegerPeers` style): slot and peer address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Stable name of the seat in the group, such as `n0`.
+    pub slot: String,
+    /// `host:port` of its peer listener.
+    pub peer_addr: String,
+}
+
+/// Whether this member votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinAs {
+    /// One of the configured peers.
+    Voter,
+    /// A slave: asks the leader to be added as learner; never votes.
+    Learner,
+}
+
+/// How a group member is started.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// Name of the cluster; members of different clusters refuse each other.
+    pub cluster: String,
+    /// Name of the group (`brokerName`).
+    pub group: String,
+    /// This member's own slot.
+    pub slot: String,
+    /// All voters of the group, this one included if it votes.
+    pub peers: Vec<Peer>,
+    /// `host:port` at which clients reach this member.
+    pub client_addr: String,
+    /// `host:port` at which the other members reach this one.
+    pub peer_addr: String,
+    /// Voter or slave.
+    pub join_as: JoinAs,
+    /// Folder of the log (segments, vote, checkpoints).
+    pub dir: PathBuf,
+    /// Size of a segment; equal on all members.
+    pub segment_bytes: u64,
+    /// Bytes of recent entries kept in memory.
+    pub window_bytes: usize,
+    /// `SYNC_FLUSH`: an entry counts after fdatasync on a majority.
+    pub sync: bool,
+    /// Bytes of requests that may wait for the proposer.
+    pub queue_bytes_max: usize,
+    /// Interval of heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest election time-out; the longest is twice as long.
+    pub election: Duration,
+    /// A checkpoint is due after this many applied bytes ...
+    pub checkpoint_bytes: u64,
+    /// ... or this long after the last one when something was applied.
+    pub checkpoint_every: Duration,
+}
