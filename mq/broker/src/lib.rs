@@ -1,1 +1,9 @@
-//! mq-broker
+//! mq-broker: a broker of RocketMQ's remoting protocol on top of one Raft group.
+//!
+//! It is not the log (mq-store), not the consensus (mq-raft) and not the wire (mq-remoting, mq-net). Start reading at
+//! [`ask`] (what the leader can be asked) and [`state`] (what is replicated), then follow a send through
+//! `handlers::send`, `decide` and `machine`.
+
+pub mod ask;
+pub mod state;
+pub mod view;
