@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
 
@@ -57,6 +58,11 @@ pub trait Disk: Debug + Send + Sync {
     fn free_space(&self, dir: &Path) -> io::Result<Space>;
     /// Changes with each start of the machine: unsynced data written under another boot id may be gone.
     fn boot_id(&self) -> String;
+    /// How long the calls since the last question would have taken. Always zero on a real disk, where they did take
+    /// that long; the simulated writer waits for it.
+    fn take_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// An open file. All positions are absolute; there is no cursor.
@@ -239,5 +245,71 @@ impl File for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("mq-base-{name}-{}", std::process::id()));
+        real().remove_dir_all(&dir).unwrap();
+        real().create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn more_buffers_than_the_kernel_takes_at_once_arrive_in_order() {
+        let dir = scratch("vectored");
+        let file = real()
+            .open(&dir.join("f"), OpenMode::CreateReadWrite)
+            .unwrap();
+        let pieces: Vec<[u8; 3]> = (0..3000_u32)
+            .map(|n| [(n % 251) as u8, (n / 251) as u8, 7])
+            .collect();
+        let mut bufs: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+        bufs.insert(1500, &[]);
+        file.write_all_vectored_at(&bufs, 100).unwrap();
+        let mut read = vec![0; 9000];
+        file.read_exact_at(&mut read, 100).unwrap();
+        assert_eq!(read, pieces.concat());
+        assert_eq!(file.read_at(&mut [0; 8], 9100).unwrap(), 0);
+        assert!(file.read_exact_at(&mut [0; 8], 9096).is_err());
+        real().remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn allocation_extends_with_zeros_and_never_shrinks() {
+        let dir = scratch("allocate");
+        let file = real()
+            .open(&dir.join("f"), OpenMode::CreateReadWrite)
+            .unwrap();
+        file.write_all_vectored_at(&[b"abc"], 0).unwrap();
+        file.allocate(4096).unwrap();
+        file.allocate(16).unwrap();
+        assert_eq!(file.len().unwrap(), 4096);
+        let mut head = [9; 4];
+        file.read_exact_at(&mut head, 0).unwrap();
+        assert_eq!(&head, b"abc\0");
+        file.set_len(2).unwrap();
+        assert_eq!(real().list(&dir).unwrap(), [(OsString::from("f"), 2)]);
+        real().sync_dir(&dir).unwrap();
+        assert!(real().free_space(&dir).unwrap().total > 0);
+        assert!(!real().boot_id().is_empty());
+        real().remove_dir_all(&dir).unwrap();
+        real().remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn only_create_creates() {
+        let dir = scratch("open");
+        for mode in [OpenMode::Read, OpenMode::ReadWrite] {
+            assert_eq!(
+                real().open(&dir.join("none"), mode).unwrap_err().kind(),
+                io::ErrorKind::NotFound
+            );
+        }
+        real().remove_dir_all(&dir).unwrap();
     }
 }

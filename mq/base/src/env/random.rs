@@ -1,6 +1,27 @@
 //! Random numbers: from the system's generator in production, from the world's seed in the simulator.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::{FixedState, FoldHasher};
 use rand::{Rng, RngCore};
+
+/// The hasher of our maps: fast, seeded at random for each map, and from the world's seed in the simulator, where the
+/// order of iteration must repeat. `hashbrown::HashMap<K, V, HashState>`.
+#[derive(Debug, Clone)]
+pub struct HashState(FixedState);
+
+impl Default for HashState {
+    fn default() -> HashState {
+        HashState(FixedState::with_seed(u64()))
+    }
+}
+
+impl BuildHasher for HashState {
+    type Hasher = FoldHasher<'static>;
+    fn build_hasher(&self) -> FoldHasher<'static> {
+        self.0.build_hasher()
+    }
+}
 
 /// A random 64-bit number.
 pub fn u64() -> u64 {

@@ -16,7 +16,10 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
+mod contents;
 mod disk;
+#[cfg(test)]
+mod tests;
 
 pub use disk::{CrashReport, Fault, SimDisk};
 
@@ -79,7 +82,7 @@ impl World {
     }
 
     pub(super) fn disk(&self) -> Arc<dyn Disk> {
-        self.disk.clone()
+        Arc::new(self.disk.clone())
     }
 
     pub(super) fn note_panic(&self, task: &'static str) {
