@@ -5,5 +5,6 @@
 //! `handlers::send`, `decide` and `machine`.
 
 pub mod ask;
+pub mod config;
 pub mod state;
 pub mod view;
