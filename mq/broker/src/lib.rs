@@ -5,6 +5,7 @@
 //! `handlers::send`, `decide` and `machine`.
 
 pub mod ask;
+pub mod clients;
 pub mod config;
 pub mod state;
 pub mod view;
