@@ -66,6 +66,53 @@ pub enum Ask {
     Barrier(Reply<()>),
 }
 
+impl Ask {
+    /// Answers with a refusal, whatever was asked.
+    pub fn refuse(self, why: Refusal) {
+        match self {
+            Self::Append(ask) => ask.reply.send(Err(why)),
+            Self::Lock(_, reply) => reply.send(Err(why)),
+            Self::OpenProducer(_, reply) => reply.send(Err(why)),
+            Self::AtomicBatch(ask) => ask.reply.send(Err(why)),
+            Self::EndTransaction(EndTransaction { reply, .. })
+            | Self::HalfChecked(HalfChecked { reply, .. })
+            | Self::DeliverTimers(DeliverTimers { reply, .. })
+            | Self::CommitOffsets(_, reply)
+            | Self::Unlock(_, reply)
+            | Self::UpsertTopic(_, reply)
+            | Self::DeleteTopic(_, reply)
+            | Self::UpsertGroup(_, reply)
+            | Self::DeleteGroup { reply, .. }
+            | Self::ResetOffsets(_, reply)
+            | Self::CloneOffsets { reply, .. }
+            | Self::Retain(_, reply)
+            | Self::SetDelays(_, reply)
+            | Self::Barrier(reply) => reply.send(Err(why)),
+            Self::ResetTaken(_) => {}
+        }
+    }
+
+    /// About how many bytes it holds, for the bound of the proposer's queue.
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 256;
+        let outgoing = |out: &[Outgoing]| out.iter().map(|o| o.record.len() + 64).sum::<usize>();
+        FIXED
+            + match self {
+                Self::Append(ask) => ask.records.len(),
+                Self::EndTransaction(ask) => ask.commit.as_ref().map_or(0, |o| o.record.len()),
+                Self::DeliverTimers(ask) => outgoing(&ask.messages),
+                Self::HalfChecked(ask) => ask.given_up.iter().map(|(_, o)| o.record.len()).sum(),
+                Self::AtomicBatch(ask) => outgoing(&ask.messages) + ask.offsets.len() * 128,
+                Self::CommitOffsets(commits, _) | Self::ResetOffsets(commits, _) => commits.len() * 128,
+                Self::Lock(ask, _) | Self::Unlock(ask, _) => ask.queues.len() * 128,
+                Self::Retain(ask, _) => {
+                    ask.minimums.len() * 64 + ask.halves.iter().map(|(_, r)| r.len()).sum::<usize>()
+                }
+                _ => 0,
+            }
+    }
+}
+
 /// Records for one queue, ready but for queue offset, store time and physical offset.
 pub struct Append {
     /// Topic the records are stored under (the schedule or half topic for delayed and half messages).
@@ -194,8 +241,8 @@ pub struct OpenedProducer {
     pub epoch: u64,
     /// Last sequence applied, by whichever session; `None` before the first batch.
     pub last_sequence: Option<u64>,
-    /// Position that came with that batch.
-    pub position: Bytes,
+    /// The last position a batch came with.
+    pub position: Option<Bytes>,
 }
 
 /// Who sends an atomic batch.
@@ -213,8 +260,8 @@ pub struct ProducerSequence {
 pub struct AtomicBatch {
     /// Fencing and deduplication; `None` for a batch that is merely atomic.
     pub producer: Option<ProducerSequence>,
-    /// Opaque position kept with the producer.
-    pub position: Bytes,
+    /// Opaque position kept with the producer; `None` keeps the one before.
+    pub position: Option<Bytes>,
     /// Messages.
     pub messages: Vec<Outgoing>,
     /// Consumer offsets (always plain sets).
@@ -225,11 +272,15 @@ pub struct AtomicBatch {
     pub reply: Reply<BatchResult>,
 }
 
-/// Result of an atomic batch: one place per message.
+/// Result of an atomic batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchResult {
-    /// Queue offset and commit log offset of each message, in the order of the request.
-    pub places: Vec<(QueueOffset, CommitLogOffset)>,
+    /// It had been applied before; the rest is the first result.
+    pub duplicate: bool,
+    /// Commit log offset of the entry that holds the batch.
+    pub base: CommitLogOffset,
+    /// Queue offset of each message, in the order of the request; empty for a duplicate too old to be remembered.
+    pub queue_offsets: Vec<QueueOffset>,
 }
 
 /// New lower bounds of the queues.
@@ -337,6 +388,11 @@ impl<T> Reply<T> {
     /// Nobody waits.
     pub fn none() -> Self {
         Self(None)
+    }
+
+    /// Whether anybody waits for the answer.
+    pub fn is_awaited(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Answers.

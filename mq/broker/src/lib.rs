@@ -7,5 +7,6 @@
 pub mod ask;
 pub mod clients;
 pub mod config;
+pub mod decide;
 pub mod state;
 pub mod view;

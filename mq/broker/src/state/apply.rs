@@ -1,6 +1,6 @@
 //! How the state changes: by a stored message, or by an effect. Pure, and the same code for applied and in-flight state.
 
-use super::{Effect, Half, Name, Place, State};
+use super::{Effect, Half, Name, RememberedBatch, State};
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, topic as names};
 use std::sync::Arc;
 
@@ -22,6 +22,15 @@ pub struct Placed {
     pub incarnation: u64,
     /// Offset in the queue.
     pub offset: QueueOffset,
+}
+
+/// Where in its entry an effect stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within<'a> {
+    /// Commit log offset of the entry (0 for the judge, who does not know it yet).
+    pub base: CommitLogOffset,
+    /// Queue offsets of the messages stored so far in the same entry.
+    pub queue_offsets: &'a [QueueOffset],
 }
 
 impl State {
@@ -57,8 +66,8 @@ impl State {
         self.log_time_ms = self.log_time_ms.max(log_time_ms);
     }
 
-    /// Applies an effect. `places` are those of the messages stored so far in the same entry.
-    pub fn apply(&mut self, effect: &Effect, places: &[Place]) {
+    /// Applies an effect.
+    pub fn apply(&mut self, effect: &Effect, within: Within<'_>) {
         let now = self.log_time_ms;
         match effect {
             Effect::Nothing => {}
@@ -69,10 +78,7 @@ impl State {
                 Arc::make_mut(&mut self.locks).forget_topic(topic);
             }
             Effect::GroupSet(config) => Arc::make_mut(&mut self.groups).set(config.clone(), now),
-            Effect::GroupGone {
-                group,
-                clean_offsets,
-            } => {
+            Effect::GroupGone { group, clean_offsets } => {
                 Arc::make_mut(&mut self.groups).remove(group, now);
                 Arc::make_mut(&mut self.locks).forget_group(group);
                 if *clean_offsets {
@@ -95,18 +101,12 @@ impl State {
             } => {
                 Arc::make_mut(&mut self.offsets).reset(group, topic, *queue, *offset);
             }
-            Effect::ResetTaken {
-                group,
-                topic,
-                queue,
-            } => {
+            Effect::ResetTaken { group, topic, queue } => {
                 Arc::make_mut(&mut self.offsets).reset_taken(group, topic, *queue);
             }
             Effect::HalfDecided(half) => Arc::make_mut(&mut self.halves).decided(*half),
             Effect::HalfChecked(half) => Arc::make_mut(&mut self.halves).checked(*half, now),
-            Effect::HalfMoved { identity, copy } => {
-                Arc::make_mut(&mut self.halves).moved(*identity, *copy)
-            }
+            Effect::HalfMoved { identity, copy } => Arc::make_mut(&mut self.halves).moved(*identity, *copy),
             Effect::Delivered { level, to } => self.schedule.advance(*level, *to),
             Effect::DelaysSet(delays) => self.set_delays(delays),
             Effect::Locked {
@@ -117,11 +117,7 @@ impl State {
             } => {
                 Arc::make_mut(&mut self.locks).set(group, topic, *queue, owner, now);
             }
-            Effect::Unlocked {
-                group,
-                topic,
-                queue,
-            } => Arc::make_mut(&mut self.locks).clear(group, topic, *queue),
+            Effect::Unlocked { group, topic, queue } => Arc::make_mut(&mut self.locks).clear(group, topic, *queue),
             Effect::ProducerOpened { producer, epoch } => {
                 Arc::make_mut(&mut self.producers).opened(producer, *epoch);
             }
@@ -131,14 +127,14 @@ impl State {
                 position,
                 messages,
             } => {
-                let first = places.len().saturating_sub(*messages as usize);
-                let places = places[first..].to_vec();
-                Arc::make_mut(&mut self.producers).took(
-                    producer,
-                    *sequence,
-                    position.clone(),
-                    places,
-                );
+                let offsets = within.queue_offsets;
+                let first = offsets.len().saturating_sub(*messages as usize);
+                let batch = RememberedBatch {
+                    sequence: *sequence,
+                    base: within.base,
+                    queue_offsets: offsets[first..].to_vec(),
+                };
+                Arc::make_mut(&mut self.producers).took(producer, position.as_ref(), batch);
             }
             Effect::Retained(line) => self.retained = self.retained.max(*line),
             Effect::QueueMinimum { topic, queue, min } => {

@@ -93,6 +93,14 @@ impl Writer {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
+    /// Bytes that may be missing.
+    pub fn optional_blob(&mut self, value: Option<&[u8]>) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            self.blob(value);
+        }
+    }
+
     /// Bytes, at most [`BLOB_BYTES_MAX`].
     pub fn blob(&mut self, value: &[u8]) {
         debug_assert!(value.len() <= BLOB_BYTES_MAX);
@@ -199,6 +207,11 @@ impl<'a> Reader<'a> {
     pub fn blob(&mut self) -> Result<&'a [u8], CodecError> {
         let len = self.length(BLOB_BYTES_MAX)?;
         self.take(len)
+    }
+
+    /// Bytes that may be missing.
+    pub fn optional_blob(&mut self) -> Result<Option<&'a [u8]>, CodecError> {
+        if self.flag()? { self.blob().map(Some) } else { Ok(None) }
     }
 
     fn length(&mut self, max: usize) -> Result<usize, CodecError> {

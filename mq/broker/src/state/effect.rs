@@ -111,8 +111,8 @@ pub enum Effect {
         producer: Name,
         /// Sequence.
         sequence: u64,
-        /// Position.
-        position: Bytes,
+        /// Position, if it came with one.
+        position: Option<Bytes>,
         /// How many messages.
         messages: u32,
     },
@@ -168,10 +168,7 @@ impl Effect {
                 w.byte(kind::GROUP_SET);
                 config.encode(w);
             }
-            Self::GroupGone {
-                group,
-                clean_offsets,
-            } => {
+            Self::GroupGone { group, clean_offsets } => {
                 w.byte(kind::GROUP_GONE);
                 w.text(group);
                 w.flag(*clean_offsets);
@@ -194,11 +191,7 @@ impl Effect {
                 group_queue(w, kind::OFFSET_RESET, group, topic, *queue);
                 w.varint(offset.get());
             }
-            Self::ResetTaken {
-                group,
-                topic,
-                queue,
-            } => group_queue(w, kind::RESET_TAKEN, group, topic, *queue),
+            Self::ResetTaken { group, topic, queue } => group_queue(w, kind::RESET_TAKEN, group, topic, *queue),
             Self::HalfDecided(half) => {
                 w.byte(kind::HALF_DECIDED);
                 w.varint(half.get());
@@ -231,11 +224,7 @@ impl Effect {
                 group_queue(w, kind::LOCKED, group, topic, *queue);
                 w.text(owner);
             }
-            Self::Unlocked {
-                group,
-                topic,
-                queue,
-            } => group_queue(w, kind::UNLOCKED, group, topic, *queue),
+            Self::Unlocked { group, topic, queue } => group_queue(w, kind::UNLOCKED, group, topic, *queue),
             Self::ProducerOpened { producer, epoch } => {
                 w.byte(kind::PRODUCER_OPENED);
                 w.text(producer);
@@ -250,7 +239,7 @@ impl Effect {
                 w.byte(kind::PRODUCER_TOOK);
                 w.text(producer);
                 w.varint(*sequence);
-                w.blob(position);
+                w.optional_blob(position.as_deref());
                 w.varint((*messages).into());
             }
             Self::Retained(line) => {
@@ -314,11 +303,7 @@ impl Effect {
                 level: r.u32()?,
                 to: r.varint()?.into(),
             },
-            kind::DELAYS_SET => Self::DelaysSet(
-                (0..r.count()?)
-                    .map(|_| r.signed())
-                    .collect::<Result<_, _>>()?,
-            ),
+            kind::DELAYS_SET => Self::DelaysSet((0..r.count()?).map(|_| r.signed()).collect::<Result<_, _>>()?),
             kind::LOCKED => Self::Locked {
                 group: r.text()?.into(),
                 topic: r.text()?.into(),
@@ -337,7 +322,7 @@ impl Effect {
             kind::PRODUCER_TOOK => Self::ProducerTook {
                 producer: r.text()?.into(),
                 sequence: r.varint()?,
-                position: Bytes::copy_from_slice(r.blob()?),
+                position: r.optional_blob()?.map(Bytes::copy_from_slice),
                 messages: r.u32()?,
             },
             kind::RETAINED => Self::Retained(r.varint()?.into()),

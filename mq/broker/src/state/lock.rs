@@ -53,14 +53,7 @@ impl Locks {
         self.by_group.is_empty()
     }
 
-    pub(super) fn set(
-        &mut self,
-        group: &Name,
-        topic: &Name,
-        queue: QueueId,
-        owner: &Name,
-        time_ms: i64,
-    ) {
+    pub(super) fn set(&mut self, group: &Name, topic: &Name, queue: QueueId, owner: &Name, time_ms: i64) {
         let lock = Lock {
             owner: owner.clone(),
             renewed_ms: time_ms,

@@ -18,13 +18,13 @@ mod producer;
 mod schedule;
 mod topic;
 
-pub use apply::{Placed, Stored};
+pub use apply::{Placed, Stored, Within};
 pub use effect::Effect;
 pub use group::{GroupConfig, Groups};
 pub use half::{Half, Halves};
 pub use lock::{LOCK_TTL_MS, Lock, Locks};
 pub use offset::{GroupTopic, Offsets};
-pub use producer::{PRODUCER_RESULTS_KEPT, Place, Producer, Producers, RememberedBatch};
+pub use producer::{PRODUCER_RESULTS_KEPT, Producer, Producers, RememberedBatch};
 pub use schedule::{DEFAULT_DELAYS_MS, LEVELS_MAX, Schedule};
 pub use topic::{DataVersion, FilterType, QUEUES_MAX, Queue, Topic, TopicConfig, Topics};
 

@@ -30,11 +30,7 @@ pub struct Offsets {
 
 impl Offsets {
     fn position(&self, group: &str, topic: &str, queue: QueueId) -> Option<Position> {
-        self.by_group
-            .get(group)?
-            .get(topic)?
-            .get(&queue.get())
-            .copied()
+        self.by_group.get(group)?.get(topic)?.get(&queue.get()).copied()
     }
 
     /// Stored offset.
@@ -50,15 +46,8 @@ impl Offsets {
     }
 
     /// Offsets of a group in a topic, by queue.
-    pub fn of(
-        &self,
-        group: &str,
-        topic: &str,
-    ) -> impl Iterator<Item = (QueueId, QueueOffset)> + '_ {
-        let queues = self
-            .by_group
-            .get(group)
-            .and_then(|topics| topics.get(topic));
+    pub fn of(&self, group: &str, topic: &str) -> impl Iterator<Item = (QueueId, QueueOffset)> + '_ {
+        let queues = self.by_group.get(group).and_then(|topics| topics.get(topic));
         queues
             .into_iter()
             .flatten()
@@ -67,10 +56,7 @@ impl Offsets {
 
     /// Topics a group has offsets in.
     pub fn topics_of(&self, group: &str) -> impl Iterator<Item = &Name> + '_ {
-        self.by_group
-            .get(group)
-            .into_iter()
-            .flat_map(|topics| topics.keys())
+        self.by_group.get(group).into_iter().flat_map(|topics| topics.keys())
     }
 
     /// Groups that have offsets in a topic.
@@ -116,13 +102,7 @@ impl Offsets {
         self.entry(group, topic, queue).offset = offset;
     }
 
-    pub(super) fn reset(
-        &mut self,
-        group: &Name,
-        topic: &Name,
-        queue: QueueId,
-        offset: QueueOffset,
-    ) {
+    pub(super) fn reset(&mut self, group: &Name, topic: &Name, queue: QueueId, offset: QueueOffset) {
         *self.entry(group, topic, queue) = Position {
             offset,
             reset_pending: true,

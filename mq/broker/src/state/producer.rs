@@ -6,19 +6,18 @@ use bytes::Bytes;
 use mq_message::{CommitLogOffset, QueueOffset};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Results remembered per producer: a repeat older than this many batches is refused as out of sequence.
-pub const PRODUCER_RESULTS_KEPT: usize = 16;
-
-/// Where a message of a batch went.
-pub type Place = (QueueOffset, CommitLogOffset);
+/// Results remembered per producer; an older repeat is still known as one, but answered without offsets.
+pub const PRODUCER_RESULTS_KEPT: usize = 8;
 
 /// Result of one batch, kept to answer a repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RememberedBatch {
     /// Its sequence.
     pub sequence: u64,
-    /// Where its messages went.
-    pub places: Vec<Place>,
+    /// Commit log offset of its entry.
+    pub base: CommitLogOffset,
+    /// Queue offsets of its messages.
+    pub queue_offsets: Vec<QueueOffset>,
 }
 
 /// One producer.
@@ -28,8 +27,8 @@ pub struct Producer {
     pub epoch: u64,
     /// Last sequence taken.
     pub last_sequence: Option<u64>,
-    /// Position that came with it.
-    pub position: Bytes,
+    /// The last position a batch came with.
+    pub position: Option<Bytes>,
     /// The last results, oldest first.
     pub recent: VecDeque<RememberedBatch>,
 }
@@ -62,16 +61,16 @@ impl Producers {
         self.by_id.entry(id.clone()).or_default().epoch = epoch;
     }
 
-    pub(super) fn took(&mut self, id: &Name, sequence: u64, position: Bytes, places: Vec<Place>) {
+    pub(super) fn took(&mut self, id: &Name, position: Option<&Bytes>, batch: RememberedBatch) {
         let producer = self.by_id.entry(id.clone()).or_default();
-        producer.last_sequence = Some(sequence);
-        producer.position = position;
+        producer.last_sequence = Some(batch.sequence);
+        if position.is_some() {
+            producer.position = position.cloned();
+        }
         if producer.recent.len() == PRODUCER_RESULTS_KEPT {
             producer.recent.pop_front();
         }
-        producer
-            .recent
-            .push_back(RememberedBatch { sequence, places });
+        producer.recent.push_back(batch);
     }
 
     pub(super) fn encode(&self, w: &mut Writer) {
@@ -80,15 +79,13 @@ impl Producers {
             w.text(id);
             w.varint(producer.epoch);
             w.option(producer.last_sequence);
-            w.blob(&producer.position);
+            w.optional_blob(producer.position.as_deref());
             w.varint(producer.recent.len() as u64);
             for batch in &producer.recent {
                 w.varint(batch.sequence);
-                w.varint(batch.places.len() as u64);
-                for (queue, physical) in &batch.places {
-                    w.varint(queue.get());
-                    w.varint(physical.get());
-                }
+                w.varint(batch.base.get());
+                w.varint(batch.queue_offsets.len() as u64);
+                batch.queue_offsets.iter().for_each(|offset| w.varint(offset.get()));
             }
         }
     }
@@ -100,18 +97,17 @@ impl Producers {
             let mut producer = Producer {
                 epoch: r.varint()?,
                 last_sequence: r.option()?,
-                position: Bytes::copy_from_slice(r.blob()?),
+                position: r.optional_blob()?.map(Bytes::copy_from_slice),
                 recent: VecDeque::new(),
             };
             for _ in 0..r.count()? {
-                let sequence = r.varint()?;
-                let mut places = Vec::new();
-                for _ in 0..r.count()? {
-                    places.push((r.varint()?.into(), r.varint()?.into()));
-                }
-                producer
-                    .recent
-                    .push_back(RememberedBatch { sequence, places });
+                producer.recent.push_back(RememberedBatch {
+                    sequence: r.varint()?,
+                    base: r.varint()?.into(),
+                    queue_offsets: (0..r.count()?)
+                        .map(|_| Ok(r.varint()?.into()))
+                        .collect::<Result<_, CodecError>>()?,
+                });
             }
             by_id.insert(id, producer);
         }

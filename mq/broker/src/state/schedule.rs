@@ -48,10 +48,7 @@ impl Default for Schedule {
     fn default() -> Self {
         let delays_ms = DEFAULT_DELAYS_MS.to_vec();
         let progress = vec![QueueOffset::default(); delays_ms.len()];
-        Self {
-            delays_ms,
-            progress,
-        }
+        Self { delays_ms, progress }
     }
 }
 
@@ -79,8 +76,7 @@ impl Schedule {
 
     pub(super) fn set_delays(&mut self, delays_ms: Vec<i64>) {
         if self.progress.len() < delays_ms.len() {
-            self.progress
-                .resize(delays_ms.len(), QueueOffset::default());
+            self.progress.resize(delays_ms.len(), QueueOffset::default());
         }
         self.delays_ms = delays_ms;
     }
@@ -103,15 +99,10 @@ impl Schedule {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let delays_ms = (0..r.count()?)
-            .map(|_| r.signed())
-            .collect::<Result<_, _>>()?;
+        let delays_ms = (0..r.count()?).map(|_| r.signed()).collect::<Result<_, _>>()?;
         let progress = (0..r.count()?)
             .map(|_| Ok(r.varint()?.into()))
             .collect::<Result<_, CodecError>>()?;
-        Ok(Self {
-            delays_ms,
-            progress,
-        })
+        Ok(Self { delays_ms, progress })
     }
 }

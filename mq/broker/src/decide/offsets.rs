@@ -1,0 +1,94 @@
+//! Consumer offsets: commits, resets, copies.
+
+use super::draft::Draft;
+use crate::ask::{OffsetCommit, Refusal, Reply};
+use crate::state::{Effect, Name};
+
+/// Stores offsets. What changes nothing is dropped; a late one-way commit does not move an offset back.
+pub(super) fn commit(draft: &mut Draft<'_>, commits: &[OffsetCommit], reply: Reply<()>) {
+    for commit in commits {
+        if wanted(draft, commit) {
+            draft.effect(&set(commit));
+        }
+    }
+    draft.done(reply);
+}
+
+fn wanted(draft: &Draft<'_>, commit: &OffsetCommit) -> bool {
+    let offsets = &draft.state.offsets;
+    if offsets
+        .pending_reset(&commit.group, &commit.topic, commit.queue)
+        .is_some()
+    {
+        return false; // swallowed until the consumer has been told
+    }
+    if draft.state.topics.get(&commit.topic).is_none() {
+        return false; // deleted meanwhile: its offsets must not come back
+    }
+    match offsets.get(&commit.group, &commit.topic, commit.queue) {
+        None => true,
+        Some(now) if commit.only_advance => commit.offset > now,
+        Some(now) => commit.offset != now,
+    }
+}
+
+/// The effect of a commit.
+pub(super) fn set(commit: &OffsetCommit) -> Effect {
+    Effect::Offset {
+        group: commit.group.clone(),
+        topic: commit.topic.clone(),
+        queue: commit.queue,
+        offset: commit.offset,
+    }
+}
+
+/// Resets offsets; the consumer is told by its next pull.
+pub(super) fn reset(draft: &mut Draft<'_>, resets: &[OffsetCommit], reply: Reply<()>) {
+    for reset in resets {
+        draft.effect(&Effect::OffsetReset {
+            group: reset.group.clone(),
+            topic: reset.topic.clone(),
+            queue: reset.queue,
+            offset: reset.offset,
+        });
+    }
+    draft.done(reply);
+}
+
+/// The consumer was told of a reset. A newer reset of the same queue stays pending.
+pub(super) fn reset_taken(draft: &mut Draft<'_>, reset: &OffsetCommit) {
+    let pending = draft
+        .state
+        .offsets
+        .pending_reset(&reset.group, &reset.topic, reset.queue);
+    if pending == Some(reset.offset) {
+        draft.effect(&Effect::ResetTaken {
+            group: reset.group.clone(),
+            topic: reset.topic.clone(),
+            queue: reset.queue,
+        });
+    }
+}
+
+/// Copies offsets from one group to another.
+pub(super) fn clone_group(draft: &mut Draft<'_>, from: &Name, to: &Name, topic: Option<&str>, reply: Reply<()>) {
+    if draft.state.groups.get(to).is_none() {
+        return reply.send(Err(Refusal::GroupMissing(to.clone())));
+    }
+    let copies: Vec<Effect> = draft
+        .state
+        .offsets
+        .iter()
+        .filter(|(key, _, _)| key.group == *from && topic.is_none_or(|topic| &*key.topic == topic))
+        .map(|(key, queue, offset)| Effect::Offset {
+            group: to.clone(),
+            topic: key.topic,
+            queue,
+            offset,
+        })
+        .collect();
+    for copy in &copies {
+        draft.effect(copy);
+    }
+    draft.done(reply);
+}
