@@ -1,1 +1,3 @@
 //! mq-namesrv
+
+pub mod routes;
