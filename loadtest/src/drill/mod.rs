@@ -1,0 +1,3 @@
+//! Faults under load, and whether the books balance afterwards.
+
+pub mod books;
