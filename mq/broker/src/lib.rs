@@ -7,6 +7,8 @@
 pub mod ask;
 pub mod clients;
 pub mod config;
+pub mod forward;
 pub mod decide;
 pub mod state;
+pub mod stats;
 pub mod view;

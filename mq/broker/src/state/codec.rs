@@ -126,6 +126,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// How many bytes have not been taken.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     fn take(&mut self, n: usize) -> Result<&'a [u8], CodecError> {
         let (head, rest) = self.rest.split_at_checked(n).ok_or(CodecError::Short)?;
         self.rest = rest;
