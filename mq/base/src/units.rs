@@ -49,9 +49,7 @@ fn parse(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Result<u64, Unread
     let factor = factor(unit.trim())
         .filter(|_| digits > 0)
         .ok_or_else(|| Unreadable::Malformed(text.to_owned()))?;
-    let number: u64 = number
-        .parse()
-        .map_err(|_| Unreadable::TooLarge(text.to_owned()))?;
+    let number: u64 = number.parse().map_err(|_| Unreadable::TooLarge(text.to_owned()))?;
     number
         .checked_mul(factor)
         .ok_or_else(|| Unreadable::TooLarge(text.to_owned()))
@@ -94,11 +92,7 @@ mod tests {
             ("5m", 300_000),
             ("1d", 86_400_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(ms)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         assert!(parse_duration("soon").is_err());
     }

@@ -136,10 +136,7 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let meta = entry.metadata()?;
-            names.push((
-                entry.file_name(),
-                if meta.is_file() { meta.len() } else { 0 },
-            ));
+            names.push((entry.file_name(), if meta.is_file() { meta.len() } else { 0 }));
         }
         names.sort();
         Ok(names)
@@ -235,9 +232,7 @@ impl File for RealFile {
         }
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
             // A file system without fallocate gives a sparse file instead: same contents, no reserved room.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) if self.len()? < len => {
-                self.0.set_len(len)
-            }
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) if self.len()? < len => self.0.set_len(len),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }
@@ -262,12 +257,8 @@ mod tests {
     #[test]
     fn more_buffers_than_the_kernel_takes_at_once_arrive_in_order() {
         let dir = scratch("vectored");
-        let file = real()
-            .open(&dir.join("f"), OpenMode::CreateReadWrite)
-            .unwrap();
-        let pieces: Vec<[u8; 3]> = (0..3000_u32)
-            .map(|n| [(n % 251) as u8, (n / 251) as u8, 7])
-            .collect();
+        let file = real().open(&dir.join("f"), OpenMode::CreateReadWrite).unwrap();
+        let pieces: Vec<[u8; 3]> = (0..3000_u32).map(|n| [(n % 251) as u8, (n / 251) as u8, 7]).collect();
         let mut bufs: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
         bufs.insert(1500, &[]);
         file.write_all_vectored_at(&bufs, 100).unwrap();
@@ -282,9 +273,7 @@ mod tests {
     #[test]
     fn allocation_extends_with_zeros_and_never_shrinks() {
         let dir = scratch("allocate");
-        let file = real()
-            .open(&dir.join("f"), OpenMode::CreateReadWrite)
-            .unwrap();
+        let file = real().open(&dir.join("f"), OpenMode::CreateReadWrite).unwrap();
         file.write_all_vectored_at(&[b"abc"], 0).unwrap();
         file.allocate(4096).unwrap();
         file.allocate(16).unwrap();

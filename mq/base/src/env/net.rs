@@ -67,9 +67,7 @@ pub async fn connect(addr: &str, timeout: Duration) -> io::Result<TcpStream> {
     let connecting = async {
         #[cfg(feature = "sim")]
         if super::is_simulated() {
-            return turmoil::net::TcpStream::connect(addr)
-                .await
-                .map(TcpStream::Sim);
+            return turmoil::net::TcpStream::connect(addr).await.map(TcpStream::Sim);
         }
         let stream = tokio::net::TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
@@ -90,9 +88,7 @@ impl TcpListener {
                 .await
                 .map(|l| TcpListener::Sim(SimListener(l)));
         }
-        tokio::net::TcpListener::bind(addr)
-            .await
-            .map(TcpListener::Real)
+        tokio::net::TcpListener::bind(addr).await.map(TcpListener::Real)
     }
 
     /// Takes a socket that already listens, for instance from a supervisor.
@@ -175,11 +171,7 @@ impl TcpStream {
 macro_rules! read_through {
     ($type:ident) => {
         impl AsyncRead for $type {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
                     $type::Real(io) => Pin::new(io).poll_read(cx, buf),
                     #[cfg(feature = "sim")]
@@ -193,11 +185,7 @@ macro_rules! read_through {
 macro_rules! write_through {
     ($type:ident) => {
         impl AsyncWrite for $type {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
                     $type::Real(io) => Pin::new(io).poll_write(cx, buf),
                     #[cfg(feature = "sim")]

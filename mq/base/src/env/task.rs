@@ -35,9 +35,7 @@ impl<T> TaskHandle<T> {
 impl<T> Future for TaskHandle<T> {
     type Output = Result<T, Aborted>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.task)
-            .poll(cx)
-            .map(|end| end.map_err(|_| Aborted))
+        Pin::new(&mut self.task).poll(cx).map(|end| end.map_err(|_| Aborted))
     }
 }
 

@@ -11,10 +11,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    assert!(
-        !super::is_simulated(),
-        "thread `{name}` started inside the simulator"
-    );
+    assert!(!super::is_simulated(), "thread `{name}` started inside the simulator");
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {

@@ -82,11 +82,7 @@ impl Contents {
                 .flat_map(|sectors| sectors.range(from..last).map(|(number, _)| *number))
                 .collect();
             for number in present {
-                let at = if number == from {
-                    (len % SECTOR) as usize
-                } else {
-                    0
-                };
+                let at = if number == from { (len % SECTOR) as usize } else { 0 };
                 self.sector_mut(number)[at..].fill(0);
             }
             self.allocated = self.allocated.min(len);
@@ -104,11 +100,7 @@ impl Contents {
     /// A failed sync: each unsynced sector is durable or abandoned, and none is tried again.
     pub(super) fn sync_failed(&mut self, mut kept: impl FnMut() -> bool) {
         for (number, sector) in std::mem::take(&mut self.unsynced) {
-            let target = if kept() {
-                &mut self.durable
-            } else {
-                &mut self.abandoned
-            };
+            let target = if kept() { &mut self.durable } else { &mut self.abandoned };
             target.insert(number, sector);
         }
     }
@@ -142,10 +134,7 @@ impl Contents {
         let (number, at) = (offset / SECTOR, (offset % SECTOR) as usize);
         let layers = [&mut self.durable, &mut self.abandoned, &mut self.unsynced];
         let mut flipped = false;
-        for sector in layers
-            .into_iter()
-            .filter_map(|sectors| sectors.get_mut(&number))
-        {
+        for sector in layers.into_iter().filter_map(|sectors| sectors.get_mut(&number)) {
             sector[at] ^= 1 << (bit % 8);
             flipped = true;
         }

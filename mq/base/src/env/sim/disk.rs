@@ -152,10 +152,7 @@ impl SimDisk {
         let Some(Node::File(id)) = state.names.get(path).copied() else {
             return false;
         };
-        state
-            .files
-            .get_mut(&id)
-            .is_some_and(|file| file.flip_bit(offset, bit))
+        state.files.get_mut(&id).is_some_and(|file| file.flip_bit(offset, bit))
     }
 
     /// All files and their lengths.
@@ -195,18 +192,14 @@ impl State {
             report.sectors_kept += kept;
             report.sectors_lost += lost;
         }
-        let named: std::collections::BTreeSet<FileId> =
-            self.names.values().filter_map(Node::file).collect();
+        let named: std::collections::BTreeSet<FileId> = self.names.values().filter_map(Node::file).collect();
         self.files.retain(|id, _| named.contains(id));
         report
     }
 
     fn change(&mut self, parent: &Path, change: Change) {
         change.apply(&mut self.names);
-        self.unsynced
-            .entry(parent.to_owned())
-            .or_default()
-            .push(change);
+        self.unsynced.entry(parent.to_owned()).or_default().push(change);
     }
 
     fn require_folder(&self, dir: &Path) -> io::Result<()> {
@@ -242,9 +235,7 @@ impl State {
 
     fn check_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if self.used().saturating_add(more) > capacity => {
-                Err(io::ErrorKind::StorageFull.into())
-            }
+            Some(capacity) if self.used().saturating_add(more) > capacity => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
     }
@@ -277,17 +268,12 @@ impl Change {
             }
             Change::Remove(path) => names.retain(|name, _| !name.starts_with(path)),
             Change::Rename(from, to) => {
-                let moved: Vec<PathBuf> = names
-                    .keys()
-                    .filter(|name| name.starts_with(from))
-                    .cloned()
-                    .collect();
+                let moved: Vec<PathBuf> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
                 if !moved.is_empty() {
                     names.retain(|name, _| !name.starts_with(to) || name.starts_with(from));
                 }
                 for name in moved {
-                    let (Some(node), Ok(rest)) = (names.remove(&name), name.strip_prefix(from))
-                    else {
+                    let (Some(node), Ok(rest)) = (names.remove(&name), name.strip_prefix(from)) else {
                         continue;
                     };
                     let target = if rest.as_os_str().is_empty() {
@@ -376,16 +362,10 @@ impl Disk for Arc<SimDisk> {
         let dir = absolute(dir);
         let state = self.state.lock();
         state.require_folder(&dir)?;
-        let inside = state
-            .names
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(&dir));
+        let inside = state.names.iter().filter(|(path, _)| path.parent() == Some(&dir));
         Ok(inside
             .filter_map(|(path, node)| {
-                let len = node
-                    .file()
-                    .and_then(|id| state.files.get(&id))
-                    .map_or(0, Contents::len);
+                let len = node.file().and_then(|id| state.files.get(&id)).map_or(0, Contents::len);
                 Some((path.file_name()?.to_owned(), len))
             })
             .collect())
@@ -471,9 +451,7 @@ impl SimFile {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.disk.state.lock();
         if state.boots != self.boot {
-            return Err(io::Error::other(
-                "the machine that opened this file has crashed",
-            ));
+            return Err(io::Error::other("the machine that opened this file has crashed"));
         }
         f(&mut state)
     }

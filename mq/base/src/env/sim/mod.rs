@@ -94,10 +94,7 @@ impl World {
     }
 
     fn wall_ms(&self) -> i64 {
-        let elapsed = match turmoil::in_simulation()
-            .then(turmoil::sim_elapsed)
-            .flatten()
-        {
+        let elapsed = match turmoil::in_simulation().then(turmoil::sim_elapsed).flatten() {
             Some(elapsed) => elapsed,
             None => self.started.elapsed(),
         };

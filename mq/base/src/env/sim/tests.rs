@@ -10,8 +10,7 @@ use crate::env::disk::{Disk, File, OpenMode};
 use crate::env::{clock, disk, random};
 
 fn open(disk: &Arc<SimDisk>, path: &str) -> Arc<dyn File> {
-    disk.open(Path::new(path), OpenMode::CreateReadWrite)
-        .unwrap()
+    disk.open(Path::new(path), OpenMode::CreateReadWrite).unwrap()
 }
 
 fn read(file: &dyn File) -> Vec<u8> {
@@ -27,21 +26,14 @@ fn what_is_synced_survives_every_crash_and_what_is_not_may_be_torn() {
         let mut rng = SmallRng::seed_from_u64(seed);
         let disk = SimDisk::new(seed);
         let file = open(&disk, "/a");
-        file.write_all_vectored_at(&[&[1; 700], &[2; 324]], 0)
-            .unwrap();
+        file.write_all_vectored_at(&[&[1; 700], &[2; 324]], 0).unwrap();
         file.sync_data().unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
         file.write_all_vectored_at(&[&[3; 2048]], 1024).unwrap();
         disk.crash(&mut rng);
-        assert!(
-            file.read_at(&mut [0; 1], 0).is_err(),
-            "an old handle is dead"
-        );
+        assert!(file.read_at(&mut [0; 1], 0).is_err(), "an old handle is dead");
         let bytes = read(&*open(&disk, "/a"));
-        assert_eq!(
-            (&bytes[..700], &bytes[700..1024]),
-            (&[1; 700][..], &[2; 324][..])
-        );
+        assert_eq!((&bytes[..700], &bytes[700..1024]), (&[1; 700][..], &[2; 324][..]));
         let (old, new) = (bytes.iter().filter(|b| **b == 3).count(), bytes.len());
         assert!(new == 1024 || new == 3072, "{new}");
         assert_eq!(old % 512, 0);
@@ -62,8 +54,7 @@ fn a_rename_without_sync_dir_may_be_lost_but_never_half_done() {
             file.sync_data().unwrap();
         }
         disk.sync_dir(Path::new("/")).unwrap();
-        disk.rename(Path::new("/state.tmp"), Path::new("/state"))
-            .unwrap();
+        disk.rename(Path::new("/state.tmp"), Path::new("/state")).unwrap();
         disk.crash(&mut rng);
         match read(&*open(&disk, "/state"))[..] {
             [1, ..] => old += 1,
@@ -111,9 +102,7 @@ fn faults_hit_the_planned_call() {
     );
     file.write_all_vectored_at(&[&[0; 4096]], 0).unwrap();
     assert_eq!(
-        file.write_all_vectored_at(&[&[0; 8192]], 4096)
-            .unwrap_err()
-            .kind(),
+        file.write_all_vectored_at(&[&[0; 8192]], 4096).unwrap_err().kind(),
         std::io::ErrorKind::StorageFull
     );
 }
@@ -129,15 +118,9 @@ fn a_failed_sync_loses_data_although_the_next_one_succeeds() {
     file.write_all_vectored_at(&[&[9; 64 * 512]], 0).unwrap();
     assert!(file.sync_data().is_err());
     file.sync_data().unwrap();
-    assert!(
-        read(&*file).iter().all(|b| *b == 9),
-        "still readable from the cache"
-    );
+    assert!(read(&*file).iter().all(|b| *b == 9), "still readable from the cache");
     disk.crash(&mut SmallRng::seed_from_u64(0));
-    let left = read(&*open(&disk, "/log"))
-        .iter()
-        .filter(|b| **b == 9)
-        .count();
+    let left = read(&*open(&disk, "/log")).iter().filter(|b| **b == 9).count();
     assert!(left > 0 && left < 64 * 512, "{left}");
 }
 
@@ -194,9 +177,7 @@ fn a_world_decides_clock_randomness_and_disk_of_its_thread() {
         default.jump_clock(-5_000);
         clock::sleep(Duration::from_secs(1)).await;
         assert_eq!(clock::wall_ms(), before - 4_000);
-        disk::real()
-            .open(Path::new("/x"), OpenMode::CreateReadWrite)
-            .unwrap();
+        disk::real().open(Path::new("/x"), OpenMode::CreateReadWrite).unwrap();
         assert_eq!(default.sim_disk().files().len(), 1);
         assert!(
             crate::env::task::spawn("doomed", async { panic!("on purpose") })

@@ -1,4 +1,0 @@
-//! The protocol between members.
-
-pub mod frame;
-pub mod message;
