@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod forward;
 pub mod decide;
+pub mod records;
 pub mod state;
 pub mod stats;
 pub mod view;

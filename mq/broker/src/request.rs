@@ -1,0 +1,59 @@
+//! One request being served: the command, who asked, and where the answer goes.
+//!
+//! Handlers do not know whether a request came over this member's own connection or was forwarded by a follower (D8):
+//! both are a [`Caller`].
+
+use crate::ask::Refusal;
+use crate::outcome;
+use bytes::Bytes;
+use mq_remoting::Command;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Who asked.
+pub trait Caller: Send + Sync + 'static {
+    /// Sends an answer.
+    fn respond(&self, answer: Command);
+    /// Sends an answer whose body is `parts` one behind the other, without copying them.
+    fn respond_parts(&self, head: Command, parts: Vec<Bytes>);
+    /// The client's address (not the forwarding follower's).
+    fn remote(&self) -> SocketAddr;
+    /// False once the client is known to be gone: parked pulls are dropped then.
+    fn is_open(&self) -> bool;
+}
+
+/// One request being served.
+pub struct Request {
+    /// What was asked.
+    pub command: Command,
+    /// Who asked.
+    pub caller: Arc<dyn Caller>,
+    /// A resend whose first attempt may have been applied: sends are deduplicated by their unique key (D8).
+    pub retried: bool,
+}
+
+impl Request {
+    /// A request that arrived on this member's own connection, for the first time.
+    pub fn new(command: Command, caller: Arc<dyn Caller>) -> Self {
+        Self { command, caller, retried: false }
+    }
+
+    /// Answers, unless the request was one-way.
+    pub fn answer(&self, answer: Command) {
+        if !self.command.is_oneway() {
+            self.caller.respond(answer);
+        }
+    }
+
+    /// Answers with a body in parts, unless the request was one-way.
+    pub fn answer_parts(&self, head: Command, parts: Vec<Bytes>) {
+        if !self.command.is_oneway() {
+            self.caller.respond_parts(head, parts);
+        }
+    }
+
+    /// Answers with the code and remark of a refusal.
+    pub fn refuse(&self, refusal: &Refusal) {
+        self.answer(outcome::refuse(&self.command, refusal));
+    }
+}
