@@ -7,9 +7,11 @@
 pub mod ask;
 pub mod clients;
 pub mod config;
-pub mod forward;
 pub mod decide;
+pub mod forward;
+pub mod outcome;
 pub mod records;
+pub mod request;
 pub mod state;
 pub mod stats;
 pub mod view;

@@ -14,12 +14,23 @@ use std::sync::Arc;
 pub trait Caller: Send + Sync + 'static {
     /// Sends an answer.
     fn respond(&self, answer: Command);
+
     /// Sends an answer whose body is `parts` one behind the other, without copying them.
     fn respond_parts(&self, head: Command, parts: Vec<Bytes>);
+
     /// The client's address (not the forwarding follower's).
     fn remote(&self) -> SocketAddr;
+
     /// False once the client is known to be gone: parked pulls are dropped then.
     fn is_open(&self) -> bool;
+
+    /// The request was refused. [`Refusal::NotLeader`] and [`Refusal::Unknown`] may be worth another try with the new
+    /// leader, so they come here before they become an answer. Also called for one-way requests.
+    fn refuse(&self, request: &Request, refusal: &Refusal) {
+        if !request.command.is_oneway() {
+            self.respond(outcome::refuse(&request.command, refusal));
+        }
+    }
 }
 
 /// One request being served.
@@ -35,7 +46,11 @@ pub struct Request {
 impl Request {
     /// A request that arrived on this member's own connection, for the first time.
     pub fn new(command: Command, caller: Arc<dyn Caller>) -> Self {
-        Self { command, caller, retried: false }
+        Self {
+            command,
+            caller,
+            retried: false,
+        }
     }
 
     /// Answers, unless the request was one-way.
@@ -54,6 +69,6 @@ impl Request {
 
     /// Answers with the code and remark of a refusal.
     pub fn refuse(&self, refusal: &Refusal) {
-        self.answer(outcome::refuse(&self.command, refusal));
+        self.caller.refuse(self, refusal);
     }
 }
