@@ -1,0 +1,151 @@
+//! Configuration values by namespace: the only thing a name server keeps on disk (`kvConfig.json`, in RocketMQ's form).
+//!
+//! The file is replaced whole: written aside, synced, renamed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mq_base::env::disk::{Disk, OpenMode};
+use serde::{Deserialize, Serialize};
+
+/// Namespace of `topic → "brokerA:4;brokerB:4"`, handed to brokers when they register.
+pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
+/// Values kept at most, over all namespaces.
+const VALUES_MAX: usize = 10_000;
+/// Longest namespace, key or value, bytes.
+const TEXT_MAX: usize = 64 * 1024;
+
+/// Keys and values of one namespace.
+pub type Table = BTreeMap<String, String>;
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "configTable", default)]
+    tables: BTreeMap<String, Table>,
+}
+
+/// The values and where they are kept.
+#[derive(Debug)]
+pub struct Kv {
+    stored: Stored,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl Kv {
+    /// Reads the file; a missing one is an empty table.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not what [`Kv::put`] wrote.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        let stored = if disk.exists(path) {
+            let file = disk.open(path, OpenMode::Read)?;
+            let mut text = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+            file.read_exact_at(&mut text, 0)?;
+            serde_json::from_slice(&text)
+                .map_err(|e| io::Error::other(format!("{} is damaged: {e}", path.display())))?
+        } else {
+            Stored::default()
+        };
+        Ok(Self {
+            stored,
+            disk,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A value.
+    pub fn get(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.stored.tables.get(namespace)?.get(key).map(String::as_str)
+    }
+
+    /// All values of a namespace.
+    pub fn table(&self, namespace: &str) -> Option<&Table> {
+        self.stored.tables.get(namespace)
+    }
+
+    /// Sets a value and keeps it. On an error neither memory nor file has changed.
+    pub fn put(&mut self, namespace: &str, key: &str, value: &str) -> io::Result<()> {
+        if [namespace, key, value].iter().any(|text| text.len() > TEXT_MAX) {
+            return Err(io::Error::other(format!(
+                "namespace, key and value may have {TEXT_MAX} bytes each"
+            )));
+        }
+        if self.stored.tables.values().map(Table::len).sum::<usize>() >= VALUES_MAX {
+            return Err(io::Error::other(format!("no more than {VALUES_MAX} values are kept")));
+        }
+        let mut next = self.stored.clone();
+        next.tables
+            .entry(namespace.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value.to_owned());
+        self.replace(next)
+    }
+
+    /// Removes a value; a missing one is fine.
+    pub fn delete(&mut self, namespace: &str, key: &str) -> io::Result<()> {
+        let mut next = self.stored.clone();
+        let removed = next.tables.get_mut(namespace).and_then(|table| table.remove(key));
+        if removed.is_none() { Ok(()) } else { self.replace(next) }
+    }
+
+    fn replace(&mut self, next: Stored) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(&next).map_err(io::Error::other)?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let aside = self.path.with_extension("json.tmp");
+        self.disk.create_dir_all(folder)?;
+        let file = self.disk.open(&aside, OpenMode::CreateReadWrite)?;
+        file.set_len(0)?;
+        file.write_all_vectored_at(&[&text], 0)?;
+        file.sync_all()?;
+        self.disk.rename(&aside, &self.path)?;
+        self.disk.sync_dir(folder)?;
+        self.stored = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mq_base::env::disk;
+
+    use super::*;
+
+    #[test]
+    fn values_outlive_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/kvConfig.json");
+        let mut kv = Kv::open(disk::real(), &path).unwrap();
+        kv.put("N", "k", "v").unwrap();
+        kv.put("N", "gone", "v").unwrap();
+        kv.delete("N", "gone").unwrap();
+        kv.delete("N", "never there").unwrap();
+        let again = Kv::open(disk::real(), &path).unwrap();
+        assert_eq!(again.get("N", "k"), Some("v"));
+        assert_eq!(again.table("N").unwrap().len(), 1);
+        assert_eq!(again.get("M", "k"), None);
+    }
+
+    #[test]
+    fn a_damaged_file_stops_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kvConfig.json");
+        std::fs::write(&path, "{").unwrap();
+        assert!(
+            Kv::open(disk::real(), &path)
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kv = Kv::open(disk::real(), &dir.path().join("kv.json")).unwrap();
+        assert!(kv.put("N", "k", &"x".repeat(TEXT_MAX + 1)).is_err());
+        assert_eq!(kv.get("N", "k"), None);
+    }
+}
