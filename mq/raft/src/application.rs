@@ -9,7 +9,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::batch::Batch;
-use crate::stored::{CommitLogOffset, Entry, LogId, Term};
+use mq_message::CommitLogOffset;
+use mq_store::{Entry, LogId, Term};
+
+/// See [`Application::prepare_checkpoint`].
+pub type SyncDerived = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// The replicated state machine. It lives on the apply task; nobody else calls it.
 pub trait Application: Send + 'static {
@@ -19,8 +23,10 @@ pub trait Application: Send + 'static {
     /// Ends a run of applied entries: publish, wake waiters once.
     fn applied(&mut self, last: LogId);
 
-    /// Makes derived files durable up to the last applied entry; called before each checkpoint is written.
-    fn prepare_checkpoint(&mut self) -> io::Result<()>;
+    /// Returns the work that makes derived files durable up to the last applied entry. It runs on a thread where it may
+    /// block, while further entries are applied (making those durable too does no harm); the checkpoint taken at the
+    /// same moment is written after it.
+    fn prepare_checkpoint(&mut self) -> SyncDerived;
 
     /// The whole replicated state exactly after the last applied entry.
     fn checkpoint(&mut self) -> Bytes;
@@ -30,12 +36,7 @@ pub trait Application: Send + 'static {
     /// `base` is the commit log offset at which the log goes on after that state. `install` is false at start, when
     /// derived files are cut back to `base`, and true when a snapshot came from the leader because the log below
     /// `base` no longer exists anywhere: then derived files are dropped.
-    fn restore(
-        &mut self,
-        state: Option<&[u8]>,
-        base: CommitLogOffset,
-        install: bool,
-    ) -> io::Result<()>;
+    fn restore(&mut self, state: Option<&[u8]>, base: CommitLogOffset, install: bool) -> io::Result<()>;
 }
 
 /// A term of leadership, or the part of it after a void entry.

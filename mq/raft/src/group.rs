@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mq_base as _;
 use tokio::sync::watch;
 
 use crate::application::{Application, Decide};
 use crate::config::GroupConfig;
-use crate::stored::{LogId, NodeId, Term};
+use mq_store::{LogId, NodeId, Term};
 
 /// A member of the group as its membership entries name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,12 +208,7 @@ impl<R: Send + 'static> Group<R> {
     }
 
     /// Sends a message to another member and waits for its answer. Bounded and pipelined.
-    pub async fn call(
-        &self,
-        to: NodeId,
-        _message: Bytes,
-        _timeout: Duration,
-    ) -> Result<Bytes, CallError> {
+    pub async fn call(&self, to: NodeId, _message: Bytes, _timeout: Duration) -> Result<Bytes, CallError> {
         Err(CallError::Unreachable(to))
     }
 

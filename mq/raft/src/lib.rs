@@ -8,14 +8,17 @@
 
 pub mod application;
 mod batch;
+mod codec;
 mod config;
 pub mod group;
+mod peer;
+mod runtime;
 pub mod stored;
+mod types;
 
-pub use application::{Answer, Application, Decide, ItemSpan, Outcome, Session};
+pub use application::{Answer, Application, Decide, ItemSpan, Outcome, Session, SyncDerived};
 pub use batch::Batch;
 pub use config::{GroupConfig, JoinAs, Peer};
 pub use group::{
-    CallError, ChangeError, Full, Group, Leadership, Member, MemberStatus, PeerService, Role,
-    StartError, Status,
+    CallError, ChangeError, Full, Group, Leadership, Member, MemberStatus, PeerService, Role, StartError, Status,
 };

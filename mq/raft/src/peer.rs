@@ -1,0 +1,4 @@
+//! The protocol between members.
+
+pub mod frame;
+pub mod message;
