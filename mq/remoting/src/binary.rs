@@ -63,13 +63,7 @@ pub(crate) fn encode(command: &Command, out: &mut BytesMut) {
     out.put_i16(command.version as i16);
     out.put_i32(command.opaque);
     out.put_i32(command.flag);
-    put_part(
-        out,
-        command
-            .remark
-            .as_ref()
-            .map_or(&[], |remark| remark.as_bytes()),
-    );
+    put_part(out, command.remark.as_ref().map_or(&[], |remark| remark.as_bytes()));
     put_part(out, &command.ext.binary_pairs());
 }
 

@@ -72,10 +72,7 @@ impl Ext {
 
     /// Value of a field.
     pub fn value(&self, key: &str) -> Option<Value<'_>> {
-        self.fields()
-            .filter(|(k, _)| k.is(key))
-            .last()
-            .map(|(_, value)| value)
+        self.fields().filter(|(k, _)| k.is(key)).last().map(|(_, value)| value)
     }
 
     /// All fields in the order they came; those that are not UTF-8 are left out.
@@ -103,8 +100,9 @@ impl Ext {
     /// Adds fields through a writer of the given format; fields there are stay before them.
     pub fn write(&mut self, format: HeaderFormat, write: impl FnOnce(&mut ExtWriter)) {
         let mut out = match (std::mem::take(&mut self.form), format) {
-            (Form::OwnJson(bytes), HeaderFormat::Json)
-            | (Form::OwnBinary(bytes), HeaderFormat::Binary) => ExtWriter { out: bytes, format },
+            (Form::OwnJson(bytes), HeaderFormat::Json) | (Form::OwnBinary(bytes), HeaderFormat::Binary) => {
+                ExtWriter { out: bytes, format }
+            }
             (Form::Absent, _) => ExtWriter {
                 out: Vec::with_capacity(128),
                 format,
@@ -160,9 +158,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Ext {
     fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(fields: T) -> Self {
         let mut ext = Self::ABSENT;
         ext.write(HeaderFormat::Json, |out| {
-            fields
-                .into_iter()
-                .for_each(|(key, value)| out.text(key, value))
+            fields.into_iter().for_each(|(key, value)| out.text(key, value))
         });
         ext
     }
@@ -351,8 +347,7 @@ impl ExtWriter {
     /// Keys beyond 65,535 bytes cannot be said in this form and are left out; ours are constants.
     #[inline]
     fn binary(&mut self, key: &str, value: &[u8]) {
-        let (Ok(key_len), Ok(value_len)) = (u16::try_from(key.len()), u32::try_from(value.len()))
-        else {
+        let (Ok(key_len), Ok(value_len)) = (u16::try_from(key.len()), u32::try_from(value.len())) else {
             return;
         };
         self.out.extend_from_slice(&key_len.to_be_bytes());

@@ -60,9 +60,7 @@ impl Default for Decoder {
 impl Decoder {
     /// With a bound on the size of a whole frame, in bytes.
     pub const fn new(frame_bytes_max: usize) -> Self {
-        Self {
-            limit: frame_bytes_max,
-        }
+        Self { limit: frame_bytes_max }
     }
 
     /// Takes the next command off the front of `bytes`; `None` if more bytes are needed (room for them is then set

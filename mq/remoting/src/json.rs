@@ -114,9 +114,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn value(&mut self) -> Result<Token<'a>, Malformed> {
         match self.peek().ok_or(Malformed)? {
-            b'"' => self
-                .string()
-                .map(|(text, escaped)| Token::Text(text, escaped)),
+            b'"' => self.string().map(|(text, escaped)| Token::Text(text, escaped)),
             b'{' | b'[' => self.nested(),
             _ => self.bare(),
         }
@@ -124,9 +122,7 @@ impl<'a> Cursor<'a> {
 
     fn bare(&mut self) -> Result<Token<'a>, Malformed> {
         let start = self.at;
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') =
-            self.bytes.get(self.at)
-        {
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') = self.bytes.get(self.at) {
             self.at += 1;
         }
         match &self.bytes[start..self.at] {
@@ -217,10 +213,7 @@ pub(crate) fn unescape(inside: &[u8]) -> Option<String> {
 fn unicode(rest: &[u8]) -> Option<(char, &[u8])> {
     let (first, rest) = hex4(rest)?;
     if !(0xd800..0xdc00).contains(&first) {
-        return Some((
-            char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
-            rest,
-        ));
+        return Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest));
     }
     if let Some((second @ 0xdc00..0xe000, after)) = rest.strip_prefix(b"\\u").and_then(hex4) {
         let c = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);

@@ -43,10 +43,5 @@ pub fn name(version: i32) -> String {
     let steps = version - (V4_0_0 - 1);
     let (minors, rest) = (steps / 20, steps % 20);
     let snapshot = if rest % 2 == 0 { "_SNAPSHOT" } else { "" };
-    format!(
-        "V{}_{}_{}{snapshot}",
-        4 + minors / 10,
-        minors % 10,
-        rest / 2
-    )
+    format!("V{}_{}_{}{snapshot}", 4 + minors / 10, minors % 10, rest / 2)
 }

@@ -48,10 +48,7 @@ pub enum HeaderError {
 impl HeaderError {
     #[cold]
     fn illegal(field: &'static str, value: Value<'_>) -> Self {
-        let value: String = String::from_utf8_lossy(value.raw())
-            .chars()
-            .take(64)
-            .collect();
+        let value: String = String::from_utf8_lossy(value.raw()).chars().take(64).collect();
         Self::Illegal { field, value }
     }
 }
