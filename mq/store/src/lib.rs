@@ -8,8 +8,14 @@
 //!
 //! Start reading at [`entry`], the format, then `log`.
 
+mod container;
 pub mod entry;
+pub mod log;
 mod position;
+mod slots;
 
 pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, Header, Item, ItemKind};
+pub use log::{
+    Cut, Damage, Done, Known, Log, LogOptions, Lookup, OpenError, Promise, Recovered, Room, SegmentInfo, Tail, promise,
+};
 pub use position::{LogId, NodeId, RaftIndex, Term};

@@ -139,11 +139,6 @@ impl EntryBuilder {
 
 impl fmt::Debug for EntryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "EntryBuilder({} items, {} bytes)",
-            self.items,
-            self.buf.len()
-        )
+        write!(f, "EntryBuilder({} items, {} bytes)", self.items, self.buf.len())
     }
 }

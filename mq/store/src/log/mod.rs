@@ -1,0 +1,703 @@
+//! The Raft log, which is the commit log: segments on disk, a window of recent entries in memory, the vote.
+//!
+//! One folder:
+//!
+//! ```text
+//! identity      whose data this is, random node id, segment size, how the last use ended   (`identity`)
+//! vote          two slots; opaque to the store                                             (`slots`)
+//! flushed       two slots; the flush mark: the log up to here was synced                   (`slots`)
+//! base          two slots; what the log begins after: purged or replaced by a snapshot     (`slots`)
+//! commitlog/    segments and recycled segments                                             (`segment`)
+//! checkpoint*   see `checkpoint`
+//! ```
+//!
+//! *Written* by one thread, the writer, in the order of the calls: append, vote, truncate, reset. An entry is visible
+//! to readers before it is written. What needs not be in order (background sync, flush mark, allocation of the next
+//! segment, purge) is done by a second one, the flusher. In the simulator both are tasks.
+//!
+//! *Read* from the window without touching the disk, else from the files, verified. A reader never sees bytes that
+//! fail their checksum: it gets a [`Damage`] that says where.
+//!
+//! *Errors.* A failed write or sync is final: the log is poisoned, every later call fails, [`Log::poisoned`] fires and
+//! the process must end, because nobody can know what a disk holds after a failed sync. A full disk is not an error of
+//! an append: the next segment is allocated ahead of need, [`Log::room`] says when that failed, and an append that
+//! needs it waits until there is space again.
+
+mod flusher;
+mod identity;
+mod job;
+mod open;
+mod promise;
+mod read;
+mod scan;
+mod segment;
+mod sparse;
+#[cfg(test)]
+mod tests;
+mod window;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mq_base::env::disk::Disk;
+use mq_base::stop::{Stop, StopSource};
+use mq_message::CommitLogOffset;
+use parking_lot::{Mutex, RwLock};
+
+use crate::entry::{self, Entry};
+use crate::position::{LogId, NodeId, RaftIndex, be_u64};
+use crate::slots::SlotFile;
+pub(crate) use identity::Identity;
+pub use job::Done;
+use job::{Chore, Job, Queue};
+pub use promise::{Promise, promise};
+pub(crate) use scan::{Found, Scan};
+pub(crate) use segment::Segments;
+use sparse::SparseIndex;
+use window::Window;
+
+pub(crate) const COMMIT_LOG: &str = "commitlog";
+pub(crate) const VOTE: (&str, u32) = ("vote", 0x4642_564F);
+pub(crate) const MARK: (&str, u32) = ("flushed", 0x4642_464C);
+pub(crate) const BASE: (&str, u32) = ("base", 0x4642_4241);
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Name of the cluster; a folder of another one is refused.
+    pub cluster: String,
+    /// Name of the group; a folder of another one is refused.
+    pub group: String,
+    /// Length of a segment. Group state: an existing folder keeps the one it was made with.
+    pub segment_bytes: u64,
+    /// Bytes of recent entries kept in memory.
+    pub window_bytes: usize,
+    /// `SYNC_FLUSH`: an append is done after fdatasync, else after the write.
+    pub sync: bool,
+    /// Purged segments kept for re-use.
+    pub recycled_max: usize,
+    /// How long written bytes may wait for their sync without `sync`, and the flush mark for its write.
+    pub flush_interval: Duration,
+    /// Cold reads at the same time.
+    pub cold_reads_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            cluster: String::new(),
+            group: String::new(),
+            segment_bytes: 1 << 30,
+            window_bytes: 64 << 20,
+            sync: true,
+            recycled_max: 2,
+            flush_interval: Duration::from_millis(500),
+            cold_reads_max: 8,
+        }
+    }
+}
+
+/// A place between two entries: everything before it, in the three forms the next entry depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The last entry before this place; `None` at the beginning of a group's log.
+    pub last: Option<LogId>,
+    /// Its end.
+    pub next_offset: CommitLogOffset,
+    /// Its header's hash: `previous` of the next entry.
+    pub previous_hash: u64,
+}
+
+impl Tail {
+    /// Length of the encoding.
+    pub const ENCODED_LEN: usize = 41;
+
+    /// The place after `entry`.
+    pub fn after(entry: &Entry) -> Tail {
+        Tail {
+            last: Some(entry.id()),
+            next_offset: entry.end(),
+            previous_hash: entry.hash(),
+        }
+    }
+
+    /// u8 whether there is a last entry, its index, term, node, then next offset and hash; big-endian.
+    pub fn encode(&self) -> [u8; Self::ENCODED_LEN] {
+        let mut out = [0; Self::ENCODED_LEN];
+        if let Some(last) = &self.last {
+            out[0] = 1;
+            out[1..25].copy_from_slice(&last.encode());
+        }
+        out[25..33].copy_from_slice(&self.next_offset.get().to_be_bytes());
+        out[33..41].copy_from_slice(&self.previous_hash.to_be_bytes());
+        out
+    }
+
+    /// `None` if `bytes` is not an encoding.
+    pub fn decode(bytes: &[u8]) -> Option<Tail> {
+        if bytes.len() != Self::ENCODED_LEN {
+            return None;
+        }
+        let last = match bytes[0] {
+            0 => None,
+            1 => Some(LogId::decode(bytes[1..25].try_into().ok()?)),
+            _ => return None,
+        };
+        Some(Tail {
+            last,
+            next_offset: CommitLogOffset::from(be_u64(bytes, 25)),
+            previous_hash: be_u64(bytes, 33),
+        })
+    }
+}
+
+/// An entry that a checkpoint vouches for: recovery starts after it and does not look at what is before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Commit log offset of the entry's header.
+    pub offset: CommitLogOffset,
+    /// The place after it.
+    pub tail: Tail,
+}
+
+impl Known {
+    /// Length of the encoding.
+    pub const ENCODED_LEN: usize = 8 + Tail::ENCODED_LEN;
+
+    /// The place after `entry`.
+    pub fn of(entry: &Entry) -> Known {
+        Known {
+            offset: entry.offset(),
+            tail: Tail::after(entry),
+        }
+    }
+
+    /// Offset, then [`Tail::encode`].
+    pub fn encode(&self) -> [u8; Self::ENCODED_LEN] {
+        let mut out = [0; Self::ENCODED_LEN];
+        out[..8].copy_from_slice(&self.offset.get().to_be_bytes());
+        out[8..].copy_from_slice(&self.tail.encode());
+        out
+    }
+
+    /// `None` if `bytes` is not an encoding.
+    pub fn decode(bytes: &[u8]) -> Option<Known> {
+        if bytes.len() != Self::ENCODED_LEN {
+            return None;
+        }
+        Some(Known {
+            offset: CommitLogOffset::from(be_u64(bytes, 0)),
+            tail: Tail::decode(&bytes[8..])?,
+        })
+    }
+}
+
+/// Bytes of the log that should be there and are not as they were written. Never served; repaired by [`Log::repair`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log is damaged at offset {offset} (index {index:?}): {what}")]
+pub struct Damage {
+    /// Where: the entry's place, or the record's.
+    pub offset: CommitLogOffset,
+    /// The entry's index, if known.
+    pub index: Option<RaftIndex>,
+    /// What was found.
+    pub what: String,
+}
+
+impl Damage {
+    pub(crate) fn new(offset: u64, index: Option<RaftIndex>, what: impl fmt::Display) -> Damage {
+        Damage {
+            offset: CommitLogOffset::from(offset),
+            index,
+            what: what.to_string(),
+        }
+    }
+
+    /// The damage inside an error of a read.
+    pub fn of(error: &io::Error) -> Option<&Damage> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<Damage> for io::Error {
+    fn from(damage: Damage) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, damage)
+    }
+}
+
+/// What was cut off at open: bytes above the flush mark that are not whole entries of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the log ends now.
+    pub offset: CommitLogOffset,
+    /// What was there.
+    pub what: String,
+}
+
+/// What [`Log::open`] found.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Random identity of this folder.
+    pub node: NodeId,
+    /// What the log begins after: the last purged entry, if any.
+    pub base: Tail,
+    /// Where the log ends; with `damage`, where it is interrupted.
+    pub tail: Tail,
+    /// The flush mark: at least this much had been synced.
+    pub flush_mark: Tail,
+    /// A torn tail that was dropped.
+    pub cut: Option<Cut>,
+    /// Damage below the flush mark. Nothing may be appended, and this member must not vote, until
+    /// [`Log::repair`] has closed it and [`Log::damage`] is `None`.
+    pub damage: Option<Damage>,
+    /// The machine went down while the log was open, so synced is all that can be relied on: without `sync`,
+    /// acknowledged entries may be missing, and this member must not vote before it knows better.
+    pub unclean_machine: bool,
+    /// Nothing was ever in this folder.
+    pub fresh: bool,
+}
+
+/// Why a log does not open. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder belongs to another cluster or group.
+    #[error("{dir} holds the data of {found}, not of {expected}")]
+    OtherGroup {
+        /// The folder.
+        dir: PathBuf,
+        /// Its cluster and group.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// A small file that cannot be replaced from elsewhere is damaged.
+    #[error("{path} is damaged in both slots: {meaning}")]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What that means for this member.
+        meaning: &'static str,
+    },
+    /// A setting that no log can be kept with.
+    #[error("{0}")]
+    Setting(&'static str),
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What may still be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Anything.
+    Plenty,
+    /// The disk is full: the rest of the last segment is kept for small state entries; refuse messages.
+    StateOnly {
+        /// Bytes left in it.
+        left: u64,
+    },
+}
+
+/// Answer of [`Log::bytes_at`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The bytes, from memory.
+    Ready(Bytes),
+    /// On disk: use [`Log::read_bytes_cold`].
+    Cold,
+    /// Purged, or never written.
+    Gone,
+}
+
+/// A segment, for retention and tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Start offset, the file's name.
+    pub base: CommitLogOffset,
+    /// First entry that starts in it.
+    pub first: LogId,
+    /// Where that entry is.
+    pub offset: CommitLogOffset,
+    /// That entry's clock.
+    pub log_time_ms: i64,
+}
+
+/// Handle of the log; clones share it. When the last one is dropped the log's threads end after what was asked of them.
+#[derive(Clone, Debug)]
+pub struct Log {
+    shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+/// Ends the threads with the last handle.
+#[derive(Debug)]
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.jobs.close();
+    }
+}
+
+pub(crate) struct Shared {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: LogOptions,
+    segments: Segments,
+    /// Short sections only: readers copy `Bytes` handles out, appends push them in.
+    state: RwLock<State>,
+    /// How far the disk is behind. Never held during I/O.
+    durable: Mutex<Durable>,
+    /// The slot files; held during their I/O. Taken before `durable`.
+    small: Mutex<Small>,
+    vote: Mutex<Option<Bytes>>,
+    node: NodeId,
+    jobs: Queue<Job>,
+    chores: Queue<Chore>,
+    /// The flusher knows that there is something to sync or to mark.
+    dirty: AtomicBool,
+    no_room: AtomicBool,
+    poison: Mutex<Option<(io::ErrorKind, String)>>,
+    poisoned: StopSource,
+    gate: read::Gate,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// Order: `base` ≤ first of the window ≤ `tail`.
+#[derive(Debug)]
+struct State {
+    base: Tail,
+    tail: Tail,
+    window: Window,
+    sparse: SparseIndex,
+    damage: Option<Damage>,
+}
+
+/// Order: `marked` ≤ `flushed` ≤ `written` ≤ tail.
+#[derive(Debug)]
+struct Durable {
+    written: Tail,
+    flushed: Tail,
+    marked: Tail,
+    /// Starts of segments with unsynced bytes.
+    unsynced: Vec<u64>,
+    /// Raised when the log is cut, so that a sync that began before does not move `flushed` past the cut.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Small {
+    vote: SlotFile,
+    mark: SlotFile,
+    base: SlotFile,
+    base_saved: Tail,
+}
+
+impl Log {
+    /// Opens or makes the log in `dir` and starts its threads (in the simulator: tasks of the current world).
+    ///
+    /// `from` is where the newest checkpoint stands; what is before it is not read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: LogOptions,
+        from: Option<Known>,
+    ) -> Result<(Log, Recovered), OpenError> {
+        let (log, recovered) = Log::open_idle(disk, dir, options, from)?;
+        writer::start(&log.shared);
+        flusher::start(&log.shared);
+        Ok((log, recovered))
+    }
+
+    /// Opens without threads: nothing is written until a test steps the writer.
+    fn open_idle(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: LogOptions,
+        from: Option<Known>,
+    ) -> Result<(Log, Recovered), OpenError> {
+        let (shared, recovered) = open::open(disk, dir, options, from)?;
+        let closer = Arc::new(Closer(shared.clone()));
+        Ok((
+            Log {
+                shared,
+                _closer: closer,
+            },
+            recovered,
+        ))
+    }
+
+    /// Where the next entry goes.
+    pub fn tail(&self) -> Tail {
+        self.shared.state.read().tail
+    }
+
+    /// What the log begins after.
+    pub fn base(&self) -> Tail {
+        self.shared.state.read().base
+    }
+
+    /// Index of the first entry; the next one to come if the log is empty.
+    pub fn first(&self) -> RaftIndex {
+        self.base().last.map_or(RaftIndex(0), |last| last.index.next())
+    }
+
+    /// Commit log offset of an entry of `length` bytes if it were appended now.
+    pub fn place(&self, length: u64) -> CommitLogOffset {
+        entry::place(self.tail().next_offset, length, self.segment_bytes())
+    }
+
+    /// Length of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared.segments.segment_bytes
+    }
+
+    /// Random identity of this folder.
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// Written to the files, if not synced yet.
+    pub fn written(&self) -> Tail {
+        self.shared.durable.lock().written
+    }
+
+    /// Synced.
+    pub fn flushed(&self) -> Tail {
+        self.shared.durable.lock().flushed
+    }
+
+    /// Fires when a write or sync has failed: the process must end.
+    pub fn poisoned(&self) -> Stop {
+        self.shared.poisoned.listener()
+    }
+
+    /// Damage that keeps the log from being appended to.
+    pub fn damage(&self) -> Option<Damage> {
+        self.shared.state.read().damage.clone()
+    }
+
+    /// What may be appended with regard to the free space of the disk.
+    pub fn room(&self) -> Room {
+        if !self.shared.no_room.load(Ordering::Relaxed) {
+            return Room::Plenty;
+        }
+        let size = self.segment_bytes();
+        let left = size - self.tail().next_offset.get() % size;
+        Room::StateOnly { left }
+    }
+
+    /// Adds entries. They are visible to readers when this returns; `done` is called once they are written, with
+    /// `sync` once they are synced; calls complete in order.
+    ///
+    /// An entry that does not continue the log (offset, index, chain) fails this call, without poison, and the ones
+    /// after it; those before it are in.
+    pub fn append(&self, entries: Vec<Entry>, done: Done) {
+        let mut state = self.shared.state.write();
+        let mut failed = None;
+        let mut taken = 0;
+        for entry in &entries {
+            if let Err(error) = state.admit(entry, self.segment_bytes()) {
+                failed = Some(error);
+                break;
+            }
+            taken += 1;
+        }
+        let mut entries = entries;
+        entries.truncate(taken);
+        // Under the lock, so that the writer sees entries in the order of the log.
+        match failed {
+            None => self.shared.jobs.push(Job::Append(entries, done)),
+            Some(error) => {
+                if taken > 0 {
+                    self.shared.jobs.push(Job::Append(entries, Box::new(drop)));
+                }
+                self.shared.jobs.push(Job::Fail(error, done));
+            }
+        }
+    }
+
+    /// Makes `vote` the durable vote, after everything appended before.
+    pub fn save_vote(&self, vote: Bytes, done: Done) {
+        self.shared.jobs.push(Job::Vote(vote.to_vec(), done));
+    }
+
+    /// The last vote that was saved.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared.vote.lock().clone()
+    }
+
+    /// Drops the entries after `last` (`None`: all since the base). Readers see it at once; `done` says that it is
+    /// durable and that no write of a dropped entry is still under way. Only entries that are not committed may go.
+    pub fn truncate_after(&self, last: Option<LogId>, done: Done) {
+        let found = self.cut_point(last);
+        match found {
+            Ok(None) => self.shared.jobs.push(Job::Flush(done)),
+            Ok(Some((tail, cut))) => {
+                let mut state = self.shared.state.write();
+                let next = tail.last.map_or(RaftIndex(0), |last| last.index.next());
+                state.tail = tail;
+                state.window.truncate(next);
+                state.sparse.truncate(next.get());
+                self.shared.jobs.push(Job::Truncate { tail, cut, done });
+            }
+            Err(error) => self.shared.jobs.push(Job::Fail(error, done)),
+        }
+    }
+
+    /// The new tail, and where the first dropped entry is; `None` if there is nothing to drop.
+    fn cut_point(&self, last: Option<LogId>) -> io::Result<Option<(Tail, u64)>> {
+        let (base, tail) = {
+            let state = self.shared.state.read();
+            if let Some(damage) = &state.damage {
+                return Err(damage.clone().into());
+            }
+            (state.base, state.tail)
+        };
+        let last = last.or(base.last);
+        if last == tail.last {
+            return Ok(None);
+        }
+        let kept = if last == base.last {
+            base
+        } else {
+            let last = last.ok_or_else(|| invalid("no entry to keep"))?;
+            let (header, hash) = self.shared.header(last.index)?;
+            if header.id != last {
+                return Err(invalid("truncate after an entry that is not in the log"));
+            }
+            Tail {
+                last: Some(last),
+                next_offset: header.end(),
+                previous_hash: hash,
+            }
+        };
+        let first_dropped = match kept.last {
+            Some(last) => self.shared.header(last.index.next())?.0,
+            None => self.shared.first_header()?,
+        };
+        Ok(Some((kept, first_dropped.offset.get())))
+    }
+
+    /// Lets the log begin after `upto`. Segments that lie wholly below are recycled or unlinked in the background.
+    pub fn purge(&self, upto: LogId, done: Done) {
+        let result = (|| {
+            if self.base().last.is_some_and(|base| base.index >= upto.index) {
+                return Ok(self.base());
+            }
+            let (header, hash) = self.shared.header(upto.index)?;
+            if header.id != upto {
+                return Err(invalid("purge up to an entry that is not in the log"));
+            }
+            let base = Tail {
+                last: Some(upto),
+                next_offset: header.end(),
+                previous_hash: hash,
+            };
+            let mut state = self.shared.state.write();
+            state.base = base;
+            state.window.purge(upto.index.next());
+            state.sparse.purge(upto.index.next().get());
+            Ok(base)
+        })();
+        match result {
+            Ok(base) => self.shared.chores.push(Chore::Purge(base, done)),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// Forgets everything: the log begins and ends after `base`, which a snapshot stands for.
+    pub fn reset(&self, base: Tail, done: Done) {
+        let mut state = self.shared.state.write();
+        state.base = base;
+        state.tail = base;
+        state.window.truncate(RaftIndex(0));
+        state.sparse.clear();
+        state.damage = None;
+        self.shared.jobs.push(Job::Reset(base, done));
+    }
+
+    /// Puts back entries that were found damaged, as a peer has them. They must be committed.
+    ///
+    /// After damage found at open they must continue the log where it is interrupted; the log then goes on over what
+    /// is intact behind them, and [`Log::damage`] says whether that was all. For damage found by a read they must be
+    /// links of the chain, between neighbours that are intact.
+    pub fn repair(&self, entries: Vec<Entry>, done: Done) {
+        self.shared.jobs.push(Job::Repair(entries, done));
+    }
+
+    /// Syncs what is written so far, and the flush mark.
+    pub fn flush(&self, done: Done) {
+        self.shared.jobs.push(Job::Flush(done));
+    }
+
+    /// Ends cleanly: everything written, synced and marked. Calls after it fail.
+    pub fn close(&self, done: Done) {
+        self.shared.jobs.push(Job::Close(done));
+    }
+}
+
+impl State {
+    /// Checks that `entry` continues the log and makes it visible.
+    fn admit(&mut self, entry: &Entry, segment_bytes: u64) -> io::Result<()> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone().into());
+        }
+        let length = entry.len() as u64;
+        if length > segment_bytes {
+            return Err(invalid("an entry is longer than a segment"));
+        }
+        if entry.offset() != entry::place(self.tail.next_offset, length, segment_bytes) {
+            return Err(invalid("an entry is not at its place in the log"));
+        }
+        if entry.header().previous != self.tail.previous_hash {
+            return Err(invalid("an entry does not continue the chain"));
+        }
+        if let Some(last) = self.tail.last
+            && last.index.next() != entry.index()
+        {
+            return Err(invalid("an entry skips an index"));
+        }
+        self.tail = Tail::after(entry);
+        self.sparse
+            .note(entry.index().get(), entry.offset().get(), segment_bytes);
+        self.window.push(entry.clone());
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Ends all writing for good. The first error is the one that counts.
+    fn poison(&self, what: &str, error: &io::Error) {
+        let mut poison = self.poison.lock();
+        if poison.is_none() {
+            tracing::error!(dir = %self.dir.display(), %error, "{what} failed: the log takes nothing any more");
+            *poison = Some((error.kind(), format!("{what}: {error}")));
+        }
+        drop(poison);
+        self.poisoned.stop();
+    }
+
+    /// Fails if the log is poisoned.
+    fn check(&self) -> io::Result<()> {
+        match &*self.poison.lock() {
+            None => Ok(()),
+            Some((kind, what)) => Err(io::Error::new(*kind, what.clone())),
+        }
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}

@@ -1,0 +1,454 @@
+//! Opening a folder: who it belongs to, where the log ends, what is torn and what is damaged.
+//!
+//! The end is found by the fold of `scan`, from the checkpoint's entry if there is one. Below the flush mark only
+//! headers are read: the chain must hold there, and a break is damage. Above the mark items are verified too, the
+//! first break is the end, and what stands there is blanked.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mq_base::env;
+use mq_base::env::disk::Disk;
+use mq_base::stop::StopSource;
+use parking_lot::{Mutex, RwLock};
+
+use super::job::Queue;
+use super::read::Gate;
+use super::scan::{Depth, Found, Scan, What};
+use super::segment::{BadSegment, Segments};
+use super::sparse::SparseIndex;
+use super::window::Window;
+use super::{
+    BASE, COMMIT_LOG, Cut, Damage, Durable, Identity, Known, LogOptions, MARK, OpenError, Recovered, Shared, Small,
+    State, Tail, VOTE, invalid,
+};
+use crate::entry::{Entry, HEADER_LEN, Header, place};
+use crate::position::RaftIndex;
+use crate::slots::{Held, SlotFile};
+
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    mut options: LogOptions,
+    from: Option<Known>,
+) -> Result<(Arc<Shared>, Recovered), OpenError> {
+    check(&options)?;
+    disk.create_dir_all(dir)?;
+    if let Some(parent) = dir.parent() {
+        disk.sync_dir(parent)?;
+    }
+    let stored = Identity::load(&*disk, dir, &options.cluster, &options.group)?;
+    let fresh = stored.is_none();
+    if let Some(identity) = &stored {
+        if identity.segment_bytes != options.segment_bytes {
+            tracing::warn!(
+                kept = identity.segment_bytes,
+                asked = options.segment_bytes,
+                "a log keeps the segment size it was made with"
+            );
+        }
+        options.segment_bytes = identity.segment_bytes;
+    }
+    let boot_id = disk.boot_id();
+    let mut unclean_machine = stored.as_ref().is_some_and(|id| !id.clean && id.boot_id != boot_id);
+
+    let (vote, held_vote) = SlotFile::open(&*disk, &dir.join(VOTE.0), VOTE.1)?;
+    let (mark, held_mark) = SlotFile::open(&*disk, &dir.join(MARK.0), MARK.1)?;
+    let (base_file, held_base) = SlotFile::open(&*disk, &dir.join(BASE.0), BASE.1)?;
+    let lost = |name: &str, meaning| OpenError::Lost {
+        path: dir.join(name),
+        meaning,
+    };
+    let vote_value = match held_vote {
+        Held::Nothing => None,
+        Held::Value(vote) => Some(vote.into()),
+        Held::Damaged => {
+            return Err(lost(
+                VOTE.0,
+                "this member no longer knows whom it voted for; start it from an empty folder",
+            ));
+        }
+    };
+    let base = tail_of(held_base).ok_or_else(|| lost(BASE.0, "where the log begins; start from an empty folder"))?;
+    let flush_mark = tail_of(held_mark).unwrap_or_else(|| {
+        // Without the mark a damaged tail looks like a torn one: be as careful as after a power cut.
+        tracing::warn!(dir = %dir.display(), "the flush mark is damaged");
+        unclean_machine = true;
+        Tail::default()
+    });
+
+    let (segments, bad) = Segments::open(
+        disk.clone(),
+        dir.join(COMMIT_LOG),
+        options.segment_bytes,
+        options.recycled_max,
+    )?;
+    disk.sync_dir(dir)?;
+    let node = match &stored {
+        Some(identity) => identity.node(),
+        None => crate::NodeId(env::random::u64()),
+    };
+
+    let mut fold = Fold::new(&segments, base, flush_mark);
+    fold.start(&bad, from)?;
+    fold.run()?;
+    let Fold {
+        tail,
+        sparse,
+        damage,
+        cut,
+        ..
+    } = fold;
+    if damage.is_none() {
+        remove_strays(&segments, base, tail)?;
+    }
+
+    let identity = Identity {
+        cluster: options.cluster.clone(),
+        group: options.group.clone(),
+        node: node.get(),
+        segment_bytes: options.segment_bytes,
+        boot_id,
+        clean: false,
+    };
+    identity.save(&*disk, dir)?;
+
+    let mut small = Small {
+        vote,
+        mark,
+        base: base_file,
+        base_saved: base,
+    };
+    if damage.is_none() && flush_mark != tail {
+        small.mark.save(&tail.encode())?;
+    }
+    let durable = Durable {
+        written: tail,
+        flushed: tail,
+        marked: if damage.is_none() { tail } else { flush_mark },
+        unsynced: Vec::new(),
+        generation: 0,
+    };
+    let recovered = Recovered {
+        node,
+        base,
+        tail,
+        flush_mark,
+        cut,
+        damage: damage.clone(),
+        unclean_machine,
+        fresh,
+    };
+    let (poisoned, _) = StopSource::new();
+    let shared = Shared {
+        disk,
+        dir: dir.to_owned(),
+        gate: Gate::new(options.cold_reads_max),
+        state: RwLock::new(State {
+            base,
+            tail,
+            window: Window::new(options.window_bytes),
+            sparse,
+            damage,
+        }),
+        options,
+        segments,
+        durable: Mutex::new(durable),
+        small: Mutex::new(small),
+        vote: Mutex::new(vote_value),
+        node,
+        jobs: Queue::new(),
+        chores: Queue::new(),
+        dirty: AtomicBool::new(false),
+        no_room: AtomicBool::new(false),
+        poison: Mutex::new(None),
+        poisoned,
+    };
+    Ok((Arc::new(shared), recovered))
+}
+
+fn check(options: &LogOptions) -> Result<(), OpenError> {
+    // A header must never span two segments' worth of arithmetic, and lengths are 32 bits wide.
+    if options.segment_bytes < 4096 || options.segment_bytes > u64::from(u32::MAX) {
+        return Err(OpenError::Setting("a segment has between 4 KiB and 4 GiB - 1 bytes"));
+    }
+    Ok(())
+}
+
+/// The place in a slot; `None` if it is lost.
+fn tail_of(held: Held) -> Option<Tail> {
+    match held {
+        Held::Nothing => Some(Tail::default()),
+        Held::Value(bytes) => Tail::decode(&bytes),
+        Held::Damaged => None,
+    }
+}
+
+/// Removes segments that a crash left: below the base after a purge, beyond the next one after a cut.
+fn remove_strays(segments: &Segments, base: Tail, tail: Tail) -> io::Result<()> {
+    let size = segments.segment_bytes;
+    let keep_to = segments.base_of(tail.next_offset.get()) + size;
+    segments.remove(|start| start + size <= base.next_offset.get() || start > keep_to, true)
+}
+
+/// The fold over the log's headers, and over whole entries above the flush mark.
+struct Fold<'a> {
+    segments: &'a Segments,
+    base: Tail,
+    mark: Tail,
+    tail: Tail,
+    sparse: SparseIndex,
+    damage: Option<Damage>,
+    cut: Option<Cut>,
+}
+
+impl<'a> Fold<'a> {
+    fn new(segments: &'a Segments, base: Tail, mark: Tail) -> Fold<'a> {
+        Fold {
+            segments,
+            base,
+            mark,
+            tail: base,
+            sparse: SparseIndex::default(),
+            damage: None,
+            cut: None,
+        }
+    }
+
+    /// Chooses where to begin, and looks at the names, lengths and first headers of the segments before that.
+    fn start(&mut self, bad: &[BadSegment], from: Option<Known>) -> io::Result<()> {
+        if let Some(bad) = bad.first() {
+            let what = format!("the segment has {} bytes", bad.len);
+            self.damage = Some(Damage::new(bad.base, None, what));
+            return Ok(());
+        }
+        let Some(known) = from.filter(|k| k.tail.next_offset > self.base.next_offset) else {
+            return Ok(());
+        };
+        let mut bytes = [0; HEADER_LEN];
+        let have = self.segments.read_at(&mut bytes, known.offset.get())?;
+        let there = Header::decode(&bytes[..have]).is_ok_and(|header| {
+            header.offset == known.offset
+                && header.hash() == known.tail.previous_hash
+                && header.end() == known.tail.next_offset
+                && Some(header.id) == known.tail.last
+        });
+        if !there || !self.survey(known)? {
+            // Not as the checkpoint says: the fold from the base finds out where it breaks.
+            return Ok(());
+        }
+        self.tail = known.tail;
+        self.note(known.tail.last.map_or(0, |last| last.index.get()), known.offset.get());
+        Ok(())
+    }
+
+    /// Whether all segments between the base and `known` are there; notes their first entries.
+    fn survey(&mut self, known: Known) -> io::Result<bool> {
+        let size = self.segments.segment_bytes;
+        let base = self.base.next_offset.get();
+        let mut start = self.segments.base_of(base);
+        while start < known.offset.get() {
+            let mut bytes = [0; HEADER_LEN];
+            if start >= base {
+                let have = self.segments.read_at(&mut bytes, start)?;
+                match Header::decode(&bytes[..have]) {
+                    Ok(header) if header.offset.get() == start => {
+                        self.note(header.id.index.get(), start);
+                    }
+                    _ => return Ok(false),
+                }
+            } else if !self.segments.exists(start) && base + (HEADER_LEN as u64) <= start + size {
+                // Only if nothing of the log lies in it may the segment of the base be missing.
+                return Ok(Scan::new(self.segments, self.base)
+                    .next(Depth::Headers)
+                    .is_ok_and(|found| matches!(found, Found::Entry(..))));
+            }
+            start += size;
+        }
+        Ok(true)
+    }
+
+    fn note(&mut self, index: u64, offset: u64) {
+        self.sparse.note(index, offset, self.segments.segment_bytes);
+    }
+
+    /// Follows the chain to its end and decides what the end is.
+    fn run(&mut self) -> io::Result<()> {
+        if self.damage.is_some() {
+            return Ok(());
+        }
+        let mut scan = Scan::new(self.segments, self.tail);
+        let mut rewritten = Vec::new();
+        let end = loop {
+            let depth = if scan.at.next_offset < self.mark.next_offset {
+                Depth::Headers
+            } else {
+                Depth::Items
+            };
+            match scan.next(depth)? {
+                Found::Entry(header, _, entry) => {
+                    self.sparse
+                        .note(header.id.index.get(), header.offset.get(), self.segments.segment_bytes);
+                    if let Some(entry) = entry {
+                        rewrite(self.segments, &entry, &mut rewritten)?;
+                    }
+                }
+                Found::End(end) => break end,
+            }
+        };
+        self.tail = scan.at;
+        if self.tail.next_offset < self.mark.next_offset {
+            let index = self.tail.last.map(|last| last.index.next());
+            let what = format!("{}; it was synced up to {}", end.what, self.mark.next_offset);
+            self.damage = Some(Damage::new(end.offset.get(), index, what));
+            return Ok(());
+        }
+        let torn = end.what != What::Nothing;
+        if torn {
+            self.cut = Some(Cut {
+                offset: self.tail.next_offset,
+                what: end.what.to_string(),
+            });
+        }
+        self.blank_end(&mut rewritten)?;
+        for base in rewritten {
+            if let Some(segment) = self.segments.get(base)? {
+                segment.file.sync_data()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Zeroes what could be taken for the next header: at the end, and at the start of the next segment.
+    fn blank_end(&self, touched: &mut Vec<u64>) -> io::Result<()> {
+        let here = self.tail.next_offset.get();
+        let size = self.segments.segment_bytes;
+        let room = size - here % size;
+        let next = (room < size).then_some(here + room);
+        let here = (room >= HEADER_LEN as u64).then_some(here);
+        for offset in [here, next].into_iter().flatten() {
+            let mut bytes = [0; HEADER_LEN];
+            let have = self.segments.read_at(&mut bytes, offset)?;
+            let base = self.segments.base_of(offset);
+            if have == HEADER_LEN
+                && bytes != [0; HEADER_LEN]
+                && let Some(segment) = self.segments.get(base)?
+            {
+                segment.file.write_all_vectored_at(&[&[0; HEADER_LEN]], offset - base)?;
+                touched.push(base);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes an entry above the mark once more: a sync that failed before the last process ended may have left it only in
+/// the page cache, marked as if it were on disk.
+fn rewrite(segments: &Segments, entry: &Entry, touched: &mut Vec<u64>) -> io::Result<()> {
+    let base = segments.base_of(entry.offset().get());
+    if let Some(segment) = segments.get(base)? {
+        segment
+            .file
+            .write_all_vectored_at(&[entry.bytes()], entry.offset().get() - base)?;
+        if !touched.contains(&base) {
+            touched.push(base);
+        }
+    }
+    Ok(())
+}
+
+/// See [`super::Log::repair`]. Returns the new tail if the log goes on where it was interrupted.
+pub(super) fn repair(shared: &Shared, entries: &[Entry]) -> io::Result<Option<Tail>> {
+    for entry in entries {
+        entry
+            .verify_items()
+            .map_err(|_| invalid("a repair is damaged itself"))?;
+    }
+    let (interrupted, mut tail, base) = {
+        let state = shared.state.read();
+        (state.damage.is_some(), state.tail, state.base)
+    };
+    let size = shared.segments.segment_bytes;
+    let mut sparse = SparseIndex::default();
+    if interrupted {
+        for entry in entries {
+            let follows = entry.header().previous == tail.previous_hash
+                && entry.offset() == place(tail.next_offset, entry.len() as u64, size)
+                && tail.last.is_none_or(|last| last.index.next() == entry.index());
+            if !follows {
+                return Err(invalid("a repair does not continue the chain"));
+            }
+            tail = Tail::after(entry);
+        }
+    } else {
+        for entry in entries {
+            check_link(shared, entry)?;
+        }
+    }
+    let mut touched = Vec::new();
+    for entry in entries {
+        shared.segments.create(shared.segments.base_of(entry.offset().get()))?;
+        rewrite(&shared.segments, entry, &mut touched)?;
+        sparse.note(entry.index().get(), entry.offset().get(), size);
+    }
+    for start in touched {
+        if let Some(segment) = shared.segments.get(start)? {
+            segment.file.sync_data()?;
+        }
+    }
+    if !interrupted {
+        return Ok(None);
+    }
+    let mark = shared.durable.lock().marked;
+    let mut fold = Fold::new(&shared.segments, base, mark);
+    fold.tail = tail;
+    fold.run()?;
+    let mut state = shared.state.write();
+    state.tail = fold.tail;
+    state.damage = fold.damage;
+    for (index, offset) in sparse.iter().chain(fold.sparse.iter()) {
+        state.sparse.note(index, offset, size);
+    }
+    Ok(Some(fold.tail))
+}
+
+/// Whether `entry` is the one the log has at that index: by its header, or by both neighbours.
+fn check_link(shared: &Shared, entry: &Entry) -> io::Result<()> {
+    let wrong = || invalid("a repair is not a link of the chain");
+    let index = entry.index();
+    let length = entry.len() as u64;
+    let inside = {
+        let state = shared.state.read();
+        state.tail.last.is_some_and(|last| index <= last.index) && state.base.last.is_none_or(|base| index > base.index)
+    };
+    if !inside || length > shared.segments.segment_bytes {
+        return Err(wrong());
+    }
+    if let Ok((_, hash)) = shared.header_at(entry.offset().get(), Some(index)) {
+        return if hash == entry.hash() { Ok(()) } else { Err(wrong()) };
+    }
+    let base = shared.state.read().base;
+    let before = if base.last.map(|last| last.index.next()) == Some(index) || index == RaftIndex(0) {
+        base
+    } else {
+        let (header, hash) = shared.header(RaftIndex(index.get() - 1)).map_err(|_| wrong())?;
+        Tail {
+            last: Some(header.id),
+            next_offset: header.end(),
+            previous_hash: hash,
+        }
+    };
+    let placed = place(before.next_offset, length, shared.segments.segment_bytes);
+    let is_last = shared.state.read().tail == Tail::after(entry);
+    let linked = is_last || {
+        let after = Scan::new(&shared.segments, Tail::after(entry)).next(Depth::Headers)?;
+        matches!(after, Found::Entry(..))
+    };
+    if before.previous_hash == entry.header().previous && placed == entry.offset() && linked {
+        Ok(())
+    } else {
+        Err(wrong())
+    }
+}

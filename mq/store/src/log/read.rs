@@ -1,0 +1,465 @@
+//! Reading: the window first, then the files, and from the files nothing that is not verified.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use mq_base::env::task;
+use mq_message::CommitLogOffset;
+use parking_lot::Mutex;
+
+use super::scan::Depth;
+use super::{Damage, Found, Log, Lookup, Scan, SegmentInfo, Shared, Tail, invalid};
+use crate::entry::{Entry, HEADER_LEN, Header, ITEM_HEADER_LEN, ItemKind, header_hash};
+use crate::position::{RaftIndex, be_u32};
+
+/// Longest item that a cold read believes in; above it is damage. Entries are far shorter (`entry_bytes_max`).
+const ITEM_LEN_MAX: usize = 256 << 20;
+
+impl Log {
+    /// Entries of `range`, as many as fit in `max_bytes` but at least one if there is one. Blocks if they are not in
+    /// the window. Entries that were purged are `NotFound`; a [`Damage`] is `InvalidData`.
+    pub fn read(&self, range: Range<RaftIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        self.shared.read(range, max_bytes)
+    }
+
+    /// The same if `range` starts in the window, else `None`. Never blocks.
+    pub fn read_recent(&self, range: Range<RaftIndex>, max_bytes: u64) -> Option<Vec<Entry>> {
+        let state = self.shared.state.read();
+        if range.start < range.end && state.window.get(range.start).is_none() {
+            return None;
+        }
+        let mut out = Vec::new();
+        let mut left = max_bytes;
+        let mut next = range.start;
+        while next < range.end
+            && let Some(entry) = state.window.get(next)
+        {
+            let length = entry.len() as u64;
+            if !out.is_empty() && length > left {
+                break;
+            }
+            left = left.saturating_sub(length);
+            out.push(entry.clone());
+            next = next.next();
+        }
+        Some(out)
+    }
+
+    /// The same as [`Log::read`] on a bounded number of blocking threads.
+    pub async fn read_async(&self, range: Range<RaftIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        if let Some(entries) = self.read_recent(range.clone(), max_bytes) {
+            return Ok(entries);
+        }
+        self.cold(move |shared| shared.read(range, max_bytes)).await
+    }
+
+    /// The body of an item, by what a consume queue says of it.
+    pub fn bytes_at(&self, offset: CommitLogOffset, len: usize) -> Lookup {
+        let state = self.shared.state.read();
+        lookup(&state, offset, len)
+    }
+
+    /// The same for many items at once: one lock.
+    pub fn bytes_at_each(
+        &self,
+        wanted: impl IntoIterator<Item = (CommitLogOffset, usize)>,
+        mut take: impl FnMut(Lookup) -> bool,
+    ) {
+        let state = self.shared.state.read();
+        for (offset, len) in wanted {
+            if !take(lookup(&state, offset, len)) {
+                return;
+            }
+        }
+    }
+
+    /// The body of an item from disk, its CRC verified, on a bounded number of blocking threads.
+    pub async fn read_bytes_cold(&self, offset: CommitLogOffset, len: usize) -> io::Result<Bytes> {
+        self.cold(move |shared| shared.item(offset, Some(len))?.ok_or_else(gone))
+            .await
+    }
+
+    /// The same for many items with one hop to another thread; stops before the first that fails, unless it is the
+    /// first of all.
+    pub async fn read_bytes_cold_each(&self, wanted: Vec<(CommitLogOffset, usize)>) -> io::Result<Vec<Bytes>> {
+        self.cold(move |shared| {
+            let mut out = Vec::with_capacity(wanted.len());
+            for (offset, len) in wanted {
+                match shared.item(offset, Some(len)).and_then(|b| b.ok_or_else(gone)) {
+                    Ok(bytes) => out.push(bytes),
+                    Err(error) if out.is_empty() => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            Ok(out)
+        })
+        .await
+    }
+
+    /// The stored record at an offset that a client named; `None` if there is none. Blocks.
+    pub fn record_at(&self, offset: CommitLogOffset) -> io::Result<Option<Bytes>> {
+        self.shared.item(offset, None)
+    }
+
+    /// The segments that hold entries, oldest first. Blocks: reads one header of each.
+    pub fn segments(&self) -> io::Result<Vec<SegmentInfo>> {
+        let (base, tail) = {
+            let state = self.shared.state.read();
+            (state.base, state.tail)
+        };
+        let size = self.segment_bytes();
+        let mut out = Vec::new();
+        for start in self.shared.segments.bases() {
+            if start + size <= base.next_offset.get() || start >= tail.next_offset.get() {
+                continue;
+            }
+            let header = if start <= base.next_offset.get() {
+                match Scan::new(&self.shared.segments, base).next(Depth::Headers)? {
+                    Found::Entry(header, ..) => header,
+                    Found::End(_) => continue,
+                }
+            } else {
+                self.shared.header_at(start, None)?.0
+            };
+            if header.offset.get() >= start + size {
+                continue;
+            }
+            out.push(SegmentInfo {
+                base: CommitLogOffset::from(start),
+                first: header.id,
+                offset: header.offset,
+                log_time_ms: header.log_time_ms,
+            });
+        }
+        Ok(out)
+    }
+
+    async fn cold<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let permit = self.shared.gate.enter().await;
+        let shared = self.shared.clone();
+        let task = task::spawn_blocking("log-read", move || {
+            let _permit = permit;
+            read(&shared)
+        });
+        task.await
+            .unwrap_or_else(|_| Err(io::Error::other("the read was aborted")))
+    }
+}
+
+fn lookup(state: &super::State, offset: CommitLogOffset, len: usize) -> Lookup {
+    if let Some(bytes) = state.window.bytes_at(offset, len) {
+        return Lookup::Ready(bytes);
+    }
+    let beyond = offset.get().saturating_add(len as u64) > state.tail.next_offset.get();
+    if offset < state.base.next_offset || beyond {
+        Lookup::Gone
+    } else {
+        Lookup::Cold
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "this part of the log is not retained")
+}
+
+impl Shared {
+    fn read(&self, range: Range<RaftIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        let mut out: Vec<Entry> = Vec::new();
+        let mut left = max_bytes;
+        let mut next = range.start;
+        loop {
+            let stop = {
+                let state = self.state.read();
+                let Some(last) = state.tail.last else {
+                    return Ok(out);
+                };
+                let end = range.end.min(last.index.next());
+                if next >= end {
+                    return Ok(out);
+                }
+                if state.base.last.is_some_and(|base| next <= base.index) {
+                    return Err(gone());
+                }
+                while next < end
+                    && let Some(entry) = state.window.get(next)
+                {
+                    let length = entry.len() as u64;
+                    if !out.is_empty() && length > left {
+                        return Ok(out);
+                    }
+                    left = left.saturating_sub(length);
+                    out.push(entry.clone());
+                    next = next.next();
+                }
+                if next >= end {
+                    return Ok(out);
+                }
+                state.window.first().map_or(end, |first| first.min(end))
+            };
+            let full = self.read_files(next..stop, &mut left, &mut out)?;
+            let Some(last) = out.last() else {
+                return Ok(out);
+            };
+            if full {
+                return Ok(out);
+            }
+            next = last.index().next();
+        }
+    }
+
+    /// Reads entries from the files; whether `left` was used up.
+    fn read_files(&self, range: Range<RaftIndex>, left: &mut u64, out: &mut Vec<Entry>) -> io::Result<bool> {
+        let (first, hash) = self.header(range.start)?;
+        let entry = self.entry_at(&first)?;
+        let mut scan = Scan::new(&self.segments, after(&first, hash));
+        let mut entry = Some(entry);
+        let mut next = range.start;
+        while next < range.end {
+            let this = match entry.take() {
+                Some(entry) => entry,
+                None => match scan.next(Depth::Items)? {
+                    Found::Entry(_, _, Some(entry)) => entry,
+                    Found::Entry(header, _, None) => self.entry_at(&header)?,
+                    Found::End(_) if self.is_cut_at(next) => return Ok(true),
+                    Found::End(end) => {
+                        return Err(Damage::new(end.offset.get(), Some(next), end.what).into());
+                    }
+                },
+            };
+            let length = this.len() as u64;
+            if !out.is_empty() && length > *left {
+                return Ok(true);
+            }
+            *left = left.saturating_sub(length);
+            out.push(this);
+            next = next.next();
+        }
+        Ok(false)
+    }
+
+    /// Whether the log was cut or purged at `index` while a read was under way.
+    fn is_cut_at(&self, index: RaftIndex) -> bool {
+        let state = self.state.read();
+        let purged = state.base.last.is_some_and(|base| index <= base.index);
+        purged || state.tail.last.is_none_or(|last| index > last.index)
+    }
+
+    fn entry_at(&self, header: &Header) -> io::Result<Entry> {
+        let offset = header.offset.get();
+        let index = header.id.index;
+        let mut buf = vec![0; header.length as usize];
+        let have = self.segments.read_at(&mut buf, offset)?;
+        buf.truncate(have);
+        Entry::parse(buf.into())
+            .and_then(|entry| entry.verify_items().map(|()| entry))
+            .map_err(|error| Damage::new(offset, Some(index), error).into())
+    }
+
+    /// Header and hash at a place where an entry must start.
+    pub(super) fn header_at(&self, offset: u64, index: Option<RaftIndex>) -> io::Result<(Header, u64)> {
+        let mut bytes = [0; HEADER_LEN];
+        let have = self.segments.read_at(&mut bytes, offset)?;
+        let header =
+            Header::decode(&bytes[..have]).map_err(|error| io::Error::from(Damage::new(offset, index, error)))?;
+        let named = header.offset.get() == offset && index.is_none_or(|i| i == header.id.index);
+        if !named {
+            return Err(Damage::new(offset, index, "another entry is here").into());
+        }
+        Ok((header, header_hash(&bytes)))
+    }
+
+    /// Header and hash of an entry of the log.
+    pub(super) fn header(&self, index: RaftIndex) -> io::Result<(Header, u64)> {
+        let (floor, base) = {
+            let state = self.state.read();
+            if let Some(entry) = state.window.get(index) {
+                return Ok((*entry.header(), entry.hash()));
+            }
+            let inside = state.tail.last.is_some_and(|last| index <= last.index)
+                && state.base.last.is_none_or(|base| index > base.index);
+            if !inside {
+                return Err(invalid("no such entry in the log"));
+            }
+            (state.sparse.floor(index.get()), state.base)
+        };
+        let mut passed = Vec::new();
+        let mut scan = match floor {
+            Some((at, offset)) => {
+                let (header, hash) = self.header_at(offset, Some(RaftIndex(at)))?;
+                if header.id.index == index {
+                    return Ok((header, hash));
+                }
+                Scan::new(&self.segments, after(&header, hash))
+            }
+            None => Scan::new(&self.segments, base),
+        };
+        loop {
+            match scan.next(Depth::Headers)? {
+                Found::Entry(header, hash, _) => {
+                    passed.push((header.id.index.get(), header.offset.get()));
+                    if header.id.index >= index {
+                        self.note(&passed, index);
+                        return Ok((header, hash));
+                    }
+                }
+                Found::End(end) => {
+                    return Err(Damage::new(end.offset.get(), Some(index), end.what).into());
+                }
+            }
+        }
+    }
+
+    /// Remembers where passed entries are, for the next cold read.
+    fn note(&self, passed: &[(u64, u64)], upto: RaftIndex) {
+        let mut state = self.state.write();
+        let still = state.tail.last.is_some_and(|last| upto <= last.index)
+            && state
+                .base
+                .last
+                .is_none_or(|base| passed.first().is_some_and(|(first, _)| *first > base.index.get()));
+        if still {
+            for (index, offset) in passed {
+                state.sparse.note(*index, *offset, self.segments.segment_bytes);
+            }
+        }
+    }
+
+    /// Header of the first entry of the log.
+    pub(super) fn first_header(&self) -> io::Result<Header> {
+        let base = {
+            let state = self.state.read();
+            if let Some(first) = state.window.first()
+                && state.base.last.is_none_or(|b| b.index.next() == first)
+                && let Some(entry) = state.window.get(first)
+                && entry.header().previous == state.base.previous_hash
+            {
+                return Ok(*entry.header());
+            }
+            state.base
+        };
+        match Scan::new(&self.segments, base).next(Depth::Headers)? {
+            Found::Entry(header, ..) => Ok(header),
+            Found::End(end) => Err(Damage::new(end.offset.get(), None, end.what).into()),
+        }
+    }
+
+    /// The body of the item at `offset`. With `len` it must be there and of that length; without, it may be missing.
+    fn item(&self, offset: CommitLogOffset, len: Option<usize>) -> io::Result<Option<Bytes>> {
+        let at = offset.get();
+        let tail = {
+            let state = self.state.read();
+            if at < state.base.next_offset.get() + ITEM_HEADER_LEN as u64 {
+                return Ok(None);
+            }
+            if let Some(bytes) = len.and_then(|len| state.window.bytes_at(offset, len)) {
+                return Ok(Some(bytes));
+            }
+            state.tail.next_offset.get()
+        };
+        let size = self.segments.segment_bytes;
+        let start = at - ITEM_HEADER_LEN as u64;
+        if at >= tail || start / size != at / size {
+            return Ok(None);
+        }
+        let missing = |what: &str| match len {
+            Some(_) => Err(Damage::new(at, None, what).into()),
+            None => Ok(None),
+        };
+        let header = match self.raw(start, ITEM_HEADER_LEN)? {
+            Some(header) => header,
+            None => return missing("the file ends here"),
+        };
+        let length = be_u32(&header, 0) as usize;
+        let plausible = (ITEM_HEADER_LEN..=ITEM_LEN_MAX).contains(&length)
+            && start + length as u64 <= tail
+            && start % size + length as u64 <= size
+            && len.is_none_or(|len| len + ITEM_HEADER_LEN == length)
+            && header[8] == ItemKind::Message as u8;
+        if !plausible {
+            return missing("no record of this length is here");
+        }
+        let Some(item) = self.raw(start, length)? else {
+            return missing("the file ends here");
+        };
+        if crc32c::crc32c(&item[8..]) != be_u32(&item, 4) {
+            return missing("the record's CRC does not match");
+        }
+        Ok(Some(item.slice(ITEM_HEADER_LEN..)))
+    }
+
+    /// Bytes of one segment or of the window; what is not written yet is only in the window.
+    fn raw(&self, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
+        let place = CommitLogOffset::from(offset);
+        if let Some(bytes) = self.state.read().window.bytes_at(place, len) {
+            return Ok(Some(bytes));
+        }
+        let mut buf = vec![0; len];
+        let have = self.segments.read_at(&mut buf, offset)?;
+        Ok((have == len).then(|| buf.into()))
+    }
+}
+
+fn after(header: &Header, hash: u64) -> Tail {
+    Tail {
+        last: Some(header.id),
+        next_offset: header.end(),
+        previous_hash: hash,
+    }
+}
+
+/// Lets a bounded number of cold reads in; the others wait.
+#[derive(Debug)]
+pub(super) struct Gate(Arc<Mutex<Places>>);
+
+#[derive(Debug)]
+struct Places {
+    free: usize,
+    waiting: VecDeque<Waker>,
+}
+
+impl Gate {
+    pub fn new(places: usize) -> Gate {
+        Gate(Arc::new(Mutex::new(Places {
+            free: places.max(1),
+            waiting: VecDeque::new(),
+        })))
+    }
+
+    pub async fn enter(&self) -> Permit {
+        poll_fn(|cx| {
+            let mut places = self.0.lock();
+            if places.free == 0 {
+                places.waiting.push_back(cx.waker().clone());
+                return Poll::Pending;
+            }
+            places.free -= 1;
+            Poll::Ready(Permit(self.0.clone()))
+        })
+        .await
+    }
+}
+
+/// A place in the gate.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<Mutex<Places>>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut places = self.0.lock();
+        places.free += 1;
+        // All of them: one that was cancelled while it waited would swallow the only wake-up.
+        let waiting = std::mem::take(&mut places.waiting);
+        drop(places);
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
