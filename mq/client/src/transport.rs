@@ -1,0 +1,100 @@
+//! Calls to addresses: `mq-net`'s connections, with this crate's errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mq_net::{ClientOptions, ClientTls, Inbound, InvokeError, Remoting, TlsError};
+use mq_remoting::Command;
+use tokio::sync::oneshot;
+
+use crate::error::CallError;
+
+/// Calls that may wait for a connection to come up, per address.
+const WAITING_MAX: usize = 65_536;
+
+/// The connections of a client.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    remoting: Remoting,
+}
+
+impl Transport {
+    pub(crate) fn new(tls: ClientTls, inbound: Arc<dyn Inbound>) -> Result<Self, TlsError> {
+        let options = ClientOptions {
+            waiting_max: WAITING_MAX,
+            tls,
+            ..ClientOptions::default()
+        };
+        let remoting = Remoting::new(options, inbound)?;
+        Ok(Self { remoting })
+    }
+
+    /// Sends a request and waits for the answer, whatever its code.
+    pub(crate) async fn call(
+        &self,
+        addr: &Arc<str>,
+        command: Command,
+        timeout: Duration,
+    ) -> Result<Command, CallError> {
+        let answer = self.remoting.invoke(addr, command, timeout).await;
+        answer.map_err(|error| read_error(addr, error, timeout))
+    }
+
+    /// Sends a request now; the answer is waited for by whoever polls what is returned.
+    pub(crate) fn start(
+        &self,
+        addr: &Arc<str>,
+        command: Command,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Command, CallError>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        self.call_back(addr, command, timeout, |_, answer| {
+            drop(sender.send(answer));
+        });
+        let addr = addr.clone();
+        async move { receiver.await.unwrap_or(Err(CallError::Closed { addr })) }
+    }
+
+    /// Sends a request; `done` gets the answer on the connection's task and must not block.
+    pub(crate) fn call_back(
+        &self,
+        addr: &Arc<str>,
+        command: Command,
+        timeout: Duration,
+        done: impl FnOnce(Arc<str>, Result<Command, CallError>) + Send + 'static,
+    ) {
+        let whom = addr.clone();
+        self.remoting.send_async(addr, command, timeout, move |answer| {
+            let answer = answer.map_err(|error| read_error(&whom, error, timeout));
+            done(whom, answer);
+        });
+    }
+
+    /// Sends a request that wants no answer.
+    pub(crate) async fn oneway(&self, addr: &Arc<str>, command: Command, timeout: Duration) -> Result<(), CallError> {
+        let sent = self.remoting.oneway(addr, command, timeout).await;
+        sent.map_err(|error| read_error(addr, error, timeout))
+    }
+
+    /// Closes all connections.
+    pub(crate) fn shutdown(&self) {
+        self.remoting.shutdown();
+    }
+}
+
+fn read_error(addr: &Arc<str>, error: InvokeError, after: Duration) -> CallError {
+    let addr = addr.clone();
+    match error {
+        InvokeError::Connect { source, .. } => CallError::Connect {
+            addr,
+            reason: source.to_string(),
+        },
+        InvokeError::NotSent | InvokeError::TimedOut { sent: false } => CallError::Connect {
+            addr,
+            reason: error.to_string(),
+        },
+        InvokeError::Full => CallError::Busy { addr },
+        InvokeError::Lost => CallError::Closed { addr },
+        InvokeError::TimedOut { sent: true } => CallError::Timeout { addr, after },
+    }
+}
