@@ -5,10 +5,14 @@
 //! `handlers::send`, `decide` and `machine`.
 
 pub mod ask;
+pub mod broker;
 pub mod clients;
 pub mod config;
 pub mod decide;
+pub mod dispatch;
 pub mod forward;
+pub mod handlers;
+pub mod metrics;
 pub mod outcome;
 pub mod records;
 pub mod request;

@@ -4,9 +4,12 @@
 //! both are a [`Caller`].
 
 use crate::ask::Refusal;
+use crate::clients::{ConnectionId, HERE};
 use crate::outcome;
 use bytes::Bytes;
-use mq_remoting::Command;
+use mq_base::env::clock::Instant;
+use mq_net::Connection;
+use mq_remoting::{ByteStr, Command};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,6 +26,19 @@ pub trait Caller: Send + Sync + 'static {
 
     /// False once the client is known to be gone: parked pulls are dropped then.
     fn is_open(&self) -> bool;
+
+    /// The connection the client is on, wherever it is held.
+    fn connection(&self) -> ConnectionId {
+        ConnectionId {
+            member: HERE,
+            number: 0,
+        }
+    }
+
+    /// The connection itself, if this member holds it.
+    fn held_connection(&self) -> Option<Arc<Connection>> {
+        None
+    }
 
     /// The request was refused. [`Refusal::NotLeader`] and [`Refusal::Unknown`] may be worth another try with the new
     /// leader, so they come here before they become an answer. Also called for one-way requests.
@@ -41,6 +57,8 @@ pub struct Request {
     pub caller: Arc<dyn Caller>,
     /// A resend whose first attempt may have been applied: sends are deduplicated by their unique key (D8).
     pub retried: bool,
+    /// Set once the request has waited for a leader: when it stops being tried.
+    pub until: Option<Instant>,
 }
 
 impl Request {
@@ -50,6 +68,7 @@ impl Request {
             command,
             caller,
             retried: false,
+            until: None,
         }
     }
 
@@ -58,6 +77,11 @@ impl Request {
         if !self.command.is_oneway() {
             self.caller.respond(answer);
         }
+    }
+
+    /// Answers with an error code and the reason, unless the request was one-way.
+    pub fn fail(&self, code: i32, remark: impl Into<ByteStr>) {
+        self.answer(Command::error(&self.command, code, remark));
     }
 
     /// Answers with a body in parts, unless the request was one-way.

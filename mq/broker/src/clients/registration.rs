@@ -4,6 +4,7 @@ use crate::state::Name;
 use crate::state::codec::{CodecError, Reader, Writer};
 use mq_message::{TagFilter, topic};
 use mq_raft::stored::NodeId;
+use mq_remoting::body::{ConsumeFromWhere, ConsumeType, HeartbeatData, MessageModel, SubscriptionData};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -48,12 +49,12 @@ pub struct Registration {
 pub struct Consumer {
     /// Consumer group.
     pub group: Name,
-    /// `CONSUME_ACTIVELY`, `CONSUME_PASSIVELY` or `CONSUME_POP`.
-    pub consume_type: String,
-    /// `CLUSTERING` or `BROADCASTING`.
-    pub message_model: String,
-    /// Where a new group starts, such as `CONSUME_FROM_LAST_OFFSET`.
-    pub consume_from_where: String,
+    /// Pull, push or POP.
+    pub consume_type: ConsumeType,
+    /// Clustering or broadcasting.
+    pub message_model: MessageModel,
+    /// Where a new group starts.
+    pub consume_from_where: ConsumeFromWhere,
     /// Topics it wants.
     pub subscriptions: Vec<Subscription>,
 }
@@ -61,7 +62,7 @@ pub struct Consumer {
 impl Consumer {
     /// Whether each client gets every message.
     pub fn is_broadcast(&self) -> bool {
-        self.message_model == "BROADCASTING"
+        self.message_model == MessageModel::Broadcasting
     }
 }
 
@@ -84,6 +85,34 @@ pub struct Subscription {
     pub class_filter_mode: bool,
 }
 
+impl From<SubscriptionData> for Subscription {
+    fn from(data: SubscriptionData) -> Self {
+        Self {
+            topic: data.topic.into(),
+            expression: data.sub_string,
+            expression_type: data.expression_type,
+            version: data.sub_version,
+            tags: data.tags_set,
+            codes: data.code_set,
+            class_filter_mode: data.class_filter_mode,
+        }
+    }
+}
+
+impl From<&Subscription> for SubscriptionData {
+    fn from(known: &Subscription) -> Self {
+        Self {
+            topic: known.topic.to_string(),
+            sub_string: known.expression.clone(),
+            expression_type: known.expression_type.clone(),
+            sub_version: known.version,
+            tags_set: known.tags.clone(),
+            code_set: known.codes.clone(),
+            class_filter_mode: known.class_filter_mode,
+        }
+    }
+}
+
 impl Subscription {
     /// The filter of a tag subscription; `None` for another kind of expression, or one that does not parse.
     pub fn tag_filter(&self) -> Option<TagFilter> {
@@ -100,6 +129,37 @@ pub const SUBSCRIPTIONS_MAX: usize = 4_096;
 pub const CLIENT_ID_BYTES_MAX: usize = 1_024;
 
 impl Registration {
+    /// Takes the body of a heartbeat.
+    pub fn from_heartbeat(
+        data: HeartbeatData,
+        connection: u64,
+        address: SocketAddr,
+        language: &str,
+        version: i32,
+    ) -> Self {
+        let consumer = |data: mq_remoting::body::ConsumerData| Consumer {
+            group: data.group_name.into(),
+            consume_type: data.consume_type,
+            message_model: data.message_model,
+            consume_from_where: data.consume_from_where,
+            subscriptions: data.subscription_data_set.into_iter().map(Subscription::from).collect(),
+        };
+        Self {
+            connection,
+            address,
+            client_id: data.client_id.into(),
+            language: language.to_owned(),
+            version,
+            producers: data
+                .producer_data_set
+                .into_iter()
+                .map(|producer| producer.group_name.into())
+                .collect(),
+            consumers: data.consumer_data_set.into_iter().map(consumer).collect(),
+            without_subscriptions: data.without_sub,
+        }
+    }
+
     /// Refuses names and sizes that must not enter the tables; says which.
     pub fn check(&self, groups_max: usize) -> Result<(), String> {
         if self.client_id.is_empty() || self.client_id.len() > CLIENT_ID_BYTES_MAX {
@@ -181,9 +241,9 @@ impl Registration {
 impl Consumer {
     fn encode(&self, w: &mut Writer) {
         w.text(&self.group);
-        w.text(&self.consume_type);
-        w.text(&self.message_model);
-        w.text(&self.consume_from_where);
+        w.byte(self.consume_type as u8);
+        w.byte(self.message_model as u8);
+        w.byte(self.consume_from_where as u8);
         w.varint(self.subscriptions.len() as u64);
         self.subscriptions
             .iter()
@@ -193,14 +253,27 @@ impl Consumer {
     fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
         Ok(Self {
             group: r.text()?.into(),
-            consume_type: r.text()?.to_owned(),
-            message_model: r.text()?.to_owned(),
-            consume_from_where: r.text()?.to_owned(),
+            consume_type: one_of(r, &[ConsumeType::Actively, ConsumeType::Passively, ConsumeType::Pop])?,
+            message_model: one_of(r, &[MessageModel::Broadcasting, MessageModel::Clustering])?,
+            consume_from_where: one_of(r, &STARTS)?,
             subscriptions: (0..r.count()?)
                 .map(|_| Subscription::decode(r))
                 .collect::<Result<_, _>>()?,
         })
     }
+}
+
+const STARTS: [ConsumeFromWhere; 3] = [
+    ConsumeFromWhere::LastOffset,
+    ConsumeFromWhere::FirstOffset,
+    ConsumeFromWhere::Timestamp,
+];
+
+/// Reads the number of a variant; `all` are in the order of their declaration.
+fn one_of<T: Copy>(r: &mut Reader<'_>, all: &[T]) -> Result<T, CodecError> {
+    all.get(usize::from(r.byte()?))
+        .copied()
+        .ok_or(CodecError::Malformed("variant"))
 }
 
 impl Subscription {

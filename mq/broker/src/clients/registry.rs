@@ -8,6 +8,7 @@ use super::registration::{ConnectionId, Consumer, Registration, Subscription};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
 use mq_raft::stored::NodeId;
+use mq_remoting::body::{ConsumeFromWhere, ConsumeType, MessageModel};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,12 +31,12 @@ pub struct Client {
 /// A consumer group with at least one client.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerGroup {
-    /// `CONSUME_ACTIVELY`, `CONSUME_PASSIVELY`, …; the latest wins.
-    pub consume_type: String,
-    /// `CLUSTERING` or `BROADCASTING`; the latest wins.
-    pub message_model: String,
+    /// Pull, push or POP; the latest wins.
+    pub consume_type: ConsumeType,
+    /// Clustering or broadcasting; the latest wins.
+    pub message_model: MessageModel,
     /// Where it starts; the latest wins.
-    pub consume_from_where: String,
+    pub consume_from_where: ConsumeFromWhere,
     /// Its clients.
     pub clients: BTreeMap<ConnectionId, Client>,
     /// Its subscriptions by topic.
@@ -62,14 +63,14 @@ impl ConsumerGroup {
 
     /// Whether each client gets every message.
     pub fn is_broadcast(&self) -> bool {
-        self.message_model == "BROADCASTING"
+        self.message_model == MessageModel::Broadcasting
     }
 
     /// Takes over what a client says of the group; true if subscriptions changed.
     fn describe(&mut self, consumer: &Consumer, without_subscriptions: bool) -> bool {
-        self.consume_type.clone_from(&consumer.consume_type);
-        self.message_model.clone_from(&consumer.message_model);
-        self.consume_from_where.clone_from(&consumer.consume_from_where);
+        self.consume_type = consumer.consume_type;
+        self.message_model = consumer.message_model;
+        self.consume_from_where = consumer.consume_from_where;
         if without_subscriptions {
             return false;
         }
@@ -261,6 +262,11 @@ impl Registry {
         own.flat_map(|(_, known)| known.values().cloned()).collect()
     }
 
+    /// Members that hold connections of registered clients.
+    pub fn members(&self) -> HashSet<NodeId> {
+        self.connections.keys().map(|id| id.member).collect()
+    }
+
     /// Connections of `member` whose clients have all been silent since before `limit_ms`.
     pub fn silent(&self, member: NodeId, limit_ms: i64) -> Vec<ConnectionId> {
         let heard = |id: ConnectionId, said: &Registration| {
@@ -377,9 +383,9 @@ mod tests {
             producers: vec!["P".into()],
             consumers: vec![Consumer {
                 group: group.into(),
-                consume_type: "CONSUME_PASSIVELY".to_owned(),
-                message_model: "CLUSTERING".to_owned(),
-                consume_from_where: "CONSUME_FROM_LAST_OFFSET".to_owned(),
+                consume_type: ConsumeType::Passively,
+                message_model: MessageModel::Clustering,
+                consume_from_where: ConsumeFromWhere::Timestamp,
                 subscriptions,
             }],
             without_subscriptions: false,
@@ -517,7 +523,7 @@ mod tests {
     fn broadcast_groups_are_not_notified() {
         let mut registry = Registry::default();
         let mut broadcast = said(1, "c1", "G", vec![]);
-        broadcast.consumers[0].message_model = "BROADCASTING".to_owned();
+        broadcast.consumers[0].message_model = MessageModel::Broadcasting;
         assert!(registry.register(N0, broadcast, 0).groups.is_empty());
     }
 

@@ -1,0 +1,162 @@
+//! The broker as its handlers see it: one value that everything hangs on. How it is put together and run is `run.rs`.
+
+use crate::ask::{Ask, Refusal};
+use crate::clients::Clients;
+use crate::config::{Live, Settings};
+use crate::forward::Forwarding;
+use crate::metrics::Metrics;
+use crate::state::Name;
+use crate::stats::Stats;
+use crate::view::View;
+use mq_base::env::task::Spawner;
+use mq_raft::stored::{NodeId, Term};
+use mq_raft::{Full, Group, Leadership};
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::watch;
+
+/// Who this member is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Cluster.
+    pub cluster: Name,
+    /// Broker group, `brokerName`.
+    pub broker: Name,
+    /// Slot number within the group: 2 of `n2`.
+    pub slot: u64,
+    /// Address told to clients, `host:port`.
+    pub client_addr: String,
+    /// The same, resolved: written into records as their store host.
+    pub store_host: SocketAddr,
+    /// Address for the other members, `host:port`.
+    pub peer_addr: String,
+    /// When the process started, Unix milliseconds.
+    pub boot_ms: i64,
+}
+
+/// A running broker.
+pub struct Broker {
+    /// Who this member is.
+    pub identity: Identity,
+    /// Settings; take a snapshot per request.
+    pub settings: Live,
+    /// Replicated state as applied here.
+    pub view: std::sync::Arc<View>,
+    /// Producers and consumers.
+    pub clients: Clients,
+    /// Statistics for RocketMQ's tools.
+    pub stats: Stats,
+    /// Counters for Prometheus.
+    pub metrics: Metrics,
+    /// Requests on their way to the leader.
+    pub forwarding: Forwarding,
+    /// Who leads.
+    pub standing: Standing,
+    /// Starts tasks on the runtime of the clients.
+    pub spawner: Spawner,
+    /// This member of the Raft group; set once it has started.
+    pub(crate) group: OnceLock<Group<Ask>>,
+}
+
+/// What this member knows of the leadership of its group. Before the group has started: nothing.
+pub struct Standing {
+    leads: AtomicBool,
+    known: watch::Sender<Leadership>,
+}
+
+/// Where a leader-only request must go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leader {
+    /// This member leads and takes requests.
+    Here,
+    /// Another member.
+    There {
+        /// Who.
+        node: NodeId,
+        /// Since which term.
+        term: Term,
+    },
+    /// An election is under way, or this member has not caught up with one.
+    Unknown,
+}
+
+impl Standing {
+    pub(crate) fn new() -> Standing {
+        Standing {
+            leads: AtomicBool::new(false),
+            known: watch::channel(Leadership::default()).0,
+        }
+    }
+
+    /// Whether this member leads and takes requests. One atomic load.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Relaxed)
+    }
+
+    /// What is known now.
+    pub fn leadership(&self) -> Leadership {
+        self.known.borrow().clone()
+    }
+
+    /// Follows changes.
+    pub fn watch(&self) -> watch::Receiver<Leadership> {
+        self.known.subscribe()
+    }
+
+    pub(crate) fn set(&self, leadership: Leadership) {
+        self.leads.store(leadership.ready, Relaxed);
+        self.known.send_replace(leadership);
+    }
+
+    /// Where a leader-only request must go now; `own` is this member.
+    pub(crate) fn leader(&self, own: Option<NodeId>) -> Leader {
+        leader_in(&self.known.borrow(), own)
+    }
+}
+
+pub(crate) fn leader_in(leadership: &Leadership, own: Option<NodeId>) -> Leader {
+    match leadership.leader {
+        _ if leadership.ready => Leader::Here,
+        Some(node) if Some(node) != own => Leader::There {
+            node,
+            term: leadership.term,
+        },
+        _ => Leader::Unknown,
+    }
+}
+
+impl Broker {
+    /// Settings in force now.
+    pub fn settings(&self) -> std::sync::Arc<Settings> {
+        self.settings.get()
+    }
+
+    /// Hands an ask to the judge of this member; it is answered [`Refusal::NotLeader`] where this member does not lead
+    /// and [`Refusal::Busy`] when too many bytes are in flight.
+    pub fn ask(&self, ask: Ask, bytes: usize) {
+        match self.group.get() {
+            Some(group) => {
+                if let Err(Full(ask)) = group.propose(ask, bytes) {
+                    ask.refuse(Refusal::Busy);
+                }
+            }
+            None => ask.refuse(Refusal::NotLeader),
+        }
+    }
+
+    /// Whether this member, a follower, may serve reads.
+    pub fn reads_here(&self) -> bool {
+        self.settings.get().slave_read_enable
+    }
+
+    /// This member of the Raft group, once it has started.
+    pub fn group(&self) -> Option<&Group<Ask>> {
+        self.group.get()
+    }
+
+    /// Own node id, once the group has started.
+    pub fn own_id(&self) -> Option<NodeId> {
+        self.group.get().map(Group::id)
+    }
+}

@@ -1,0 +1,329 @@
+//! What members tell each other of their clients, and what the leader makes of it.
+//!
+//! A member tells its leader of each heartbeat, of each client that leaves and of each connection that closes, and
+//! repeats everything when the leader changes and every [`REPORT_EVERY`]. A new leader answers consumer lists only once
+//! the members that live have reported, because a partial list would make every consumer that sees it take over queues
+//! that others still consume.
+
+use super::{Changes, ConnectionId, HERE, Registration};
+use crate::ask::{Ask, Reply, UpsertGroup};
+use crate::broker::{Broker, Leader};
+use crate::forward::{Leave, PeerMessage};
+use crate::state::{GroupConfig, Name, TopicConfig};
+use mq_base::env::clock;
+use mq_message::topic;
+use mq_net::CloseReason;
+use mq_raft::stored::{NodeId, Term};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A member repeats what it told, so that nothing lost on the way stays lost.
+pub const REPORT_EVERY: Duration = Duration::from_secs(20);
+/// How long a new leader waits for reports before it answers without them.
+const REPORTS_WAIT: Duration = Duration::from_secs(1);
+/// How long a report may take.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval of the search for silent clients.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// A group's retry topic and configuration take about so many bytes of an entry.
+const GROUP_BYTES: usize = 512;
+
+impl Broker {
+    /// A heartbeat arrived on a connection of this member.
+    pub fn registered(self: &Arc<Self>, said: Registration) {
+        let changes = self.clients.registry.lock().register(HERE, said.clone(), clock_ms());
+        if self.standing.leads() {
+            self.found_groups(&changes.appeared);
+            self.group_changed(changes);
+        } else {
+            self.tell_leader(|| PeerMessage::Register(said));
+        }
+    }
+
+    /// A client on a connection of this member leaves groups.
+    pub fn unregistered(self: &Arc<Self>, leave: Leave) {
+        let changes = self.leave(HERE, &leave);
+        match self.standing.leads() {
+            true => self.group_changed(changes),
+            false => self.tell_leader(|| PeerMessage::Unregister(leave)),
+        }
+    }
+
+    /// A connection of this member is closed.
+    pub(crate) fn connection_closed(self: &Arc<Self>, number: u64) {
+        self.clients.connections.lock().remove(&number);
+        let id = ConnectionId { member: HERE, number };
+        let mut registry = self.clients.registry.lock();
+        if !registry.knows(id) {
+            return;
+        }
+        let changes = registry.closed(id);
+        drop(registry);
+        match self.standing.leads() {
+            true => self.group_changed(changes),
+            false => self.tell_leader(|| PeerMessage::Closed(number)),
+        }
+    }
+
+    /// Another member tells of its clients. Taken by the leader only: others would not know when to forget.
+    pub(crate) fn told(self: &Arc<Self>, from: NodeId, message: PeerMessage) {
+        if let PeerMessage::Notify(groups) = message {
+            return self.notify_here(&groups);
+        }
+        let limit = self.settings().registrations_max;
+        if !self.standing.leads() {
+            return;
+        }
+        let mut appeared = Vec::new();
+        let changes = match message {
+            PeerMessage::Register(said) if said.check(limit).is_ok() => {
+                let changes = self.clients.registry.lock().register(from, said, clock_ms());
+                appeared.clone_from(&changes.appeared);
+                changes
+            }
+            PeerMessage::Unregister(leave) => self.leave(from, &leave),
+            PeerMessage::Closed(number) => self
+                .clients
+                .registry
+                .lock()
+                .closed(ConnectionId { member: from, number }),
+            PeerMessage::Report(mut all) => {
+                all.retain(|said| said.check(limit).is_ok());
+                let changes = self.clients.registry.lock().report(from, all, clock_ms());
+                self.clients.reports.lock().from.insert(from);
+                appeared.clone_from(&changes.appeared);
+                changes
+            }
+            _ => return,
+        };
+        self.found_groups(&appeared);
+        self.group_changed(changes);
+        self.check_complete();
+    }
+
+    fn leave(&self, member: NodeId, leave: &Leave) -> Changes {
+        let id = ConnectionId {
+            member,
+            number: leave.connection,
+        };
+        let (producer, consumer) = (leave.producer.as_deref(), leave.consumer.as_deref());
+        self.clients
+            .registry
+            .lock()
+            .unregister(id, &leave.client_id, producer, consumer)
+    }
+
+    fn tell_leader(&self, message: impl FnOnce() -> PeerMessage) {
+        if let (Leader::There { node, .. }, Some(group)) = (self.standing.leader(self.own_id()), self.group()) {
+            let _ = group.cast(node, message().encode()); // lost: the next report repeats it
+        }
+    }
+
+    /// The leader tells the clients of changed groups, on all members.
+    fn group_changed(&self, changes: Changes) {
+        if changes.groups.is_empty() {
+            return;
+        }
+        if !*self.clients.complete.borrow() {
+            self.clients.reports.lock().changed.extend(changes.groups);
+            return;
+        }
+        self.notify_everywhere(changes.groups);
+    }
+
+    fn notify_everywhere(&self, groups: Vec<Name>) {
+        let settings = self.settings();
+        if groups.is_empty() || !settings.notify_consumer_ids_changed {
+            return;
+        }
+        let state = self.view.state();
+        let wanted = |name: &Name| {
+            state
+                .groups
+                .get(name)
+                .is_none_or(|g| g.notify_consumer_ids_changed_enable)
+        };
+        let groups: Vec<Name> = groups.into_iter().filter(wanted).collect();
+        drop(state);
+        self.notify_here(&groups);
+        let Some(group) = self.group() else { return };
+        let message = PeerMessage::Notify(groups).encode();
+        for member in self.other_members() {
+            let _ = group.cast(member, message.clone()); // a member that is gone has no clients
+        }
+    }
+
+    /// Consumer groups that appeared get a configuration and a retry topic, in the background: a heartbeat must be
+    /// answered quickly.
+    fn found_groups(&self, appeared: &[Name]) {
+        let settings = self.settings();
+        for name in appeared {
+            let state = self.view.state();
+            let (known, groups) = (state.groups.get(name).cloned(), state.groups.len());
+            let has_retry_topic = state.topics.get(&topic::retry(name)).is_some();
+            drop(state);
+            let may_create = settings.auto_create_subscription_group || topic::is_system_group(name);
+            if known.is_none() && (!may_create || groups >= settings.groups_max) || known.is_some() && has_retry_topic {
+                continue;
+            }
+            let config = known.unwrap_or_else(|| GroupConfig::new(name.clone()));
+            let retry = TopicConfig::new(topic::retry(name), config.retry_queues.max(1));
+            let retry_topic = (config.retry_queues > 0).then(|| Box::new(retry));
+            let wanted = UpsertGroup {
+                config,
+                only_if_absent: true,
+                retry_topic,
+            };
+            self.ask(Ask::UpsertGroup(wanted, Reply::none()), GROUP_BYTES);
+        }
+    }
+
+    fn other_members(&self) -> Vec<NodeId> {
+        let Some(group) = self.group() else { return Vec::new() };
+        let own = group.id();
+        group
+            .status()
+            .members
+            .into_iter()
+            .map(|member| member.member.id)
+            .filter(|id| *id != own)
+            .collect()
+    }
+
+    /// Client ids of a consumer group once the list is complete; `None` if nobody is registered.
+    pub async fn consumer_ids(&self, group: &str) -> Option<Vec<Name>> {
+        let mut complete = self.clients.complete.subscribe();
+        let _ = clock::timeout(REPORTS_WAIT, complete.wait_for(|complete| *complete)).await;
+        self.clients
+            .registry
+            .lock()
+            .consumers(group)
+            .map(super::ConsumerGroup::client_ids)
+    }
+
+    /// Ends the wait for reports when nobody is missing.
+    fn check_complete(&self) {
+        if *self.clients.complete.borrow() || !self.standing.leads() {
+            return;
+        }
+        let others = self.other_members();
+        let mut reports = self.clients.reports.lock();
+        if others.iter().all(|member| reports.from.contains(member)) {
+            let changed = reports.changed.drain().collect();
+            drop(reports);
+            self.clients.complete.send_replace(true);
+            self.notify_everywhere(changed);
+        }
+    }
+
+    /// The wait for reports is over, whoever is missing.
+    fn complete_anyway(&self, term: Term) {
+        let mut reports = self.clients.reports.lock();
+        if reports.term != Some(term) || !self.standing.leads() {
+            return;
+        }
+        let changed = reports.changed.drain().collect();
+        drop(reports);
+        if !self.clients.complete.send_replace(true) {
+            self.notify_everywhere(changed);
+        }
+    }
+
+    /// Follows leadership: collects reports as leader, sends them as follower. Runs as long as the broker.
+    pub(crate) async fn keep_clients(self: Arc<Self>) {
+        let mut watch = self.standing.watch();
+        loop {
+            let leadership = watch.borrow_and_update().clone();
+            if leadership.ready {
+                self.lead_clients(leadership.term);
+            } else {
+                self.follow_clients();
+                if let Leader::There { node, .. } = self.standing.leader(self.own_id()) {
+                    self.report_to(node).await;
+                }
+            }
+            // Ends early on a change of leadership.
+            match clock::timeout(REPORT_EVERY, watch.changed()).await {
+                Ok(Err(_)) => return,
+                Ok(Ok(())) | Err(_) => {}
+            }
+        }
+    }
+
+    fn lead_clients(self: &Arc<Self>, term: Term) {
+        let mut reports = self.clients.reports.lock();
+        if reports.term == Some(term) {
+            return;
+        }
+        *reports = super::Reports {
+            term: Some(term),
+            ..Default::default()
+        };
+        drop(reports);
+        // Members that told us before may have told of groups that nobody created since.
+        let all: Vec<Name> = self
+            .clients
+            .with(|registry| registry.all_consumers().map(|(name, _)| name.clone()).collect());
+        self.found_groups(&all);
+        self.check_complete();
+        let broker = self.clone();
+        self.spawner.spawn("reports of members", async move {
+            clock::sleep(REPORTS_WAIT).await;
+            broker.complete_anyway(term);
+        });
+    }
+
+    /// A member that does not lead knows its own clients only.
+    fn follow_clients(&self) {
+        self.clients.complete.send_replace(false);
+        self.clients.reports.lock().term = None;
+        let mut registry = self.clients.registry.lock();
+        let others: Vec<NodeId> = registry
+            .members()
+            .into_iter()
+            .filter(|member| *member != HERE)
+            .collect();
+        for member in others {
+            registry.forget_member(member);
+        }
+    }
+
+    async fn report_to(&self, leader: NodeId) {
+        let Some(group) = self.group() else { return };
+        let mut watch = self.standing.watch();
+        watch.mark_unchanged();
+        loop {
+            let all = self.clients.registry.lock().of_member(HERE);
+            let message = PeerMessage::Report(all).encode();
+            let answer = group.call(leader, message, REPORT_TIMEOUT).await;
+            // An empty answer is a leader's; one that is not ready says so and is asked again.
+            if answer.is_ok_and(|answer| answer.is_empty()) || watch.has_changed().unwrap_or(true) {
+                return;
+            }
+            if clock::timeout(Duration::from_millis(50), watch.changed()).await.is_ok() {
+                watch.mark_changed();
+                return;
+            }
+        }
+    }
+
+    /// Closes the connections of clients that have been silent too long. Runs as long as the broker.
+    pub(crate) async fn forget_silent_clients(self: Arc<Self>) {
+        loop {
+            clock::sleep(SCAN_EVERY).await;
+            let limit = clock_ms() - self.settings().channel_expired_ms as i64;
+            let silent = self.clients.registry.lock().silent(HERE, limit);
+            for id in silent {
+                if let Some(connection) = self.clients.connection(id.number) {
+                    connection.close(CloseReason::Local("its client has been silent too long"));
+                }
+                self.connection_closed(id.number);
+            }
+        }
+    }
+}
+
+/// Milliseconds on the wall clock; only differences of it are used here, and a jump costs a heartbeat at most.
+fn clock_ms() -> i64 {
+    clock::wall_ms()
+}
