@@ -1,6 +1,8 @@
 //! The store of one broker: the Raft log that is the commit log, and the files derived from it.
 //!
 //! * [`Log`] keeps entries in segments, the vote, and a window of recent entries in memory.
+//! * [`ConsumeQueues`] say where the messages of each queue are.
+//! * [`Checkpoints`] keep what the layers above need to start again.
 //!
 //! It knows neither the remoting protocol nor Raft: who may append what is decided above. Callers are `mq-raft` (log,
 //! vote, checkpoints) and `mq-broker` (records, consume queues, index). Everything outside the process is reached
@@ -8,14 +10,19 @@
 //!
 //! Start reading at [`entry`], the format, then `log`.
 
+pub mod checkpoint;
 mod container;
 pub mod entry;
 pub mod log;
+mod mailbox;
 mod position;
+pub mod queue;
 mod slots;
 
+pub use checkpoint::Checkpoints;
 pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, Header, Item, ItemKind};
 pub use log::{
     Cut, Damage, Done, Known, Log, LogOptions, Lookup, OpenError, Promise, Recovered, Room, SegmentInfo, Tail, promise,
 };
 pub use position::{LogId, NodeId, RaftIndex, Term};
+pub use queue::{Bounds, ConsumeQueues, CqEntry, QueueOptions, QueueRef, QueueTableRow};

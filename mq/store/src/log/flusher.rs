@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use mq_base::env;
 
-use super::job::{Chore, Taken};
+use super::job::Chore;
 use super::{Shared, Tail};
+use crate::mailbox::Taken;
 
 /// How often a full disk is asked again for the next segment.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);

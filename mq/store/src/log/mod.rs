@@ -51,14 +51,15 @@ use mq_message::CommitLogOffset;
 use parking_lot::{Mutex, RwLock};
 
 use crate::entry::{self, Entry};
+use crate::mailbox::Mailbox;
 use crate::position::{LogId, NodeId, RaftIndex, be_u64};
 use crate::slots::SlotFile;
 pub(crate) use identity::Identity;
 pub use job::Done;
-use job::{Chore, Job, Queue};
+use job::{Chore, Job};
 pub use promise::{Promise, promise};
 pub(crate) use scan::{Found, Scan};
-pub(crate) use segment::Segments;
+pub(crate) use segment::{Segments, parse_name};
 use sparse::SparseIndex;
 use window::Window;
 
@@ -358,8 +359,8 @@ pub(crate) struct Shared {
     small: Mutex<Small>,
     vote: Mutex<Option<Bytes>>,
     node: NodeId,
-    jobs: Queue<Job>,
-    chores: Queue<Chore>,
+    jobs: Mailbox<Job>,
+    chores: Mailbox<Chore>,
     /// The flusher knows that there is something to sync or to mark.
     dirty: AtomicBool,
     no_room: AtomicBool,

@@ -14,7 +14,6 @@ use mq_base::env::disk::Disk;
 use mq_base::stop::StopSource;
 use parking_lot::{Mutex, RwLock};
 
-use super::job::Queue;
 use super::read::Gate;
 use super::scan::{Depth, Found, Scan, What};
 use super::segment::{BadSegment, Segments};
@@ -25,6 +24,7 @@ use super::{
     State, Tail, VOTE, invalid,
 };
 use crate::entry::{Entry, HEADER_LEN, Header, place};
+use crate::mailbox::Mailbox;
 use crate::position::RaftIndex;
 use crate::slots::{Held, SlotFile};
 
@@ -159,8 +159,8 @@ pub(super) fn open(
         small: Mutex::new(small),
         vote: Mutex::new(vote_value),
         node,
-        jobs: Queue::new(),
-        chores: Queue::new(),
+        jobs: Mailbox::new(),
+        chores: Mailbox::new(),
         dirty: AtomicBool::new(false),
         no_room: AtomicBool::new(false),
         poison: Mutex::new(None),

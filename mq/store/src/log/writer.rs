@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use mq_base::env;
 
-use super::job::{Chore, Done, Job, Taken};
+use super::job::{Chore, Done, Job};
 use super::open;
 use super::segment::Segment;
 use super::{Shared, Tail};
 use crate::entry::{Entry, HEADER_LEN};
+use crate::mailbox::Taken;
 
 /// Bytes taken into one round of write and sync, so that a long queue does not wait for one giant sync.
 const ROUND_BYTES_MAX: usize = 16 << 20;
