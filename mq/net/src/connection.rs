@@ -81,6 +81,14 @@ pub(crate) struct Sleep {
     pub(crate) for_room: bool,
 }
 
+impl Sleep {
+    /// The task runs: it will see by itself what is pushed.
+    pub(crate) fn awake(&mut self) {
+        self.for_bytes = false;
+        self.for_room = false;
+    }
+}
+
 /// Process-wide, so that an id never means two connections.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -300,8 +308,7 @@ impl Shared {
     }
 
     fn wake(&mut self) -> Wake {
-        self.sleep.for_bytes = false;
-        self.sleep.for_room = false;
+        self.sleep.awake();
         Wake(self.sleep.waker.take())
     }
 }

@@ -1,5 +1,6 @@
 //! The loop of one connection: write, read, decode, call, and sleep when there is nothing to do.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -22,6 +23,8 @@ use crate::server::Service;
 /// Room for one read: starts small, for thousands of quiet connections, and doubles while reads fill it.
 const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// So many requests are delivered before looking whether their answers fill the connection.
+const CHUNK: usize = 8;
 /// Overdue calls are looked for at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 /// After our last byte we wait this long for the other side to close first, or unread bytes would turn our close into a
@@ -79,7 +82,8 @@ struct Driver {
     /// Received bytes that are not yet a whole frame.
     inbound: BytesMut,
     read_bytes: usize,
-    frames: Vec<Command>,
+    /// Decoded and not yet delivered: none, unless reading is paused.
+    frames: VecDeque<Command>,
     writing: Writing,
     needs_flush: bool,
     /// The other side sends no more.
@@ -109,7 +113,7 @@ impl Driver {
             service,
             inbound: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
-            frames: Vec::new(),
+            frames: VecDeque::new(),
             writing: Writing::default(),
             needs_flush: false,
             ended: false,
@@ -150,6 +154,7 @@ impl Driver {
         loop {
             if self.writing.is_empty() {
                 let mut shared = self.connection.shared.lock();
+                shared.sleep.awake();
                 if let Some(reason) = shared.closed {
                     return Progress::Closed(reason);
                 }
@@ -190,13 +195,17 @@ impl Driver {
 
     /// One read and what follows from it.
     fn read<S: AsyncRead + Unpin>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Progress {
-        if self.ended {
-            return Progress::Blocked;
-        }
         match self.must_pause() {
             Err(reason) => return Progress::Closed(reason),
             Ok(true) => return Progress::Blocked,
             Ok(false) => {}
+        }
+        if !self.frames.is_empty() {
+            self.deliver();
+            return Progress::Again;
+        }
+        if self.ended {
+            return Progress::Blocked;
         }
         if self.inbound.capacity() - self.inbound.len() < READ_BYTES_MIN.min(self.read_bytes) {
             self.inbound.reserve(self.read_bytes);
@@ -227,7 +236,7 @@ impl Driver {
     fn dispatch(&mut self) -> Progress {
         let verdict = loop {
             match self.decoder.decode(&mut self.inbound) {
-                Ok(Some(command)) => self.frames.push(command),
+                Ok(Some(command)) => self.frames.push_back(command),
                 Ok(None) => break Progress::Again,
                 Err(error) => {
                     tracing::debug!(connection = ?self.connection, %error, "bad frame");
@@ -235,57 +244,65 @@ impl Driver {
                 }
             }
         };
-        if !self.frames.is_empty() {
-            self.call();
-        }
+        self.deliver();
         verdict
     }
 
-    fn call(&mut self) {
-        let mut answers = Vec::new();
+    /// Gives decoded commands to those who wait for them, until the connection is full.
+    fn deliver(&mut self) {
         let mut requests = 0;
-        {
-            let mut shared = self.connection.shared.lock();
-            for command in &mut self.frames {
+        let mut answers = Vec::new();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        while !self.frames.is_empty() {
+            let connection = &self.connection;
+            let mut shared = connection.shared.lock();
+            if shared.closed.is_some() || shared.is_full(&connection.limits, &connection.written) {
+                break;
+            }
+            while let Some(command) = self.frames.pop_front() {
                 if command.is_response() {
-                    if let Some(waiter) = shared.pending.take(command.opaque) {
-                        answers.push((waiter, std::mem::take(command)));
-                    }
-                    // Marks it as dealt with; a late answer is dropped as well.
-                    command.flag = mq_remoting::FLAG_RESPONSE;
-                } else {
-                    requests += 1;
-                    if !command.is_oneway() {
-                        shared.admit(command.opaque, command.frame().map_or(0, |frame| frame.len()));
-                    }
+                    // A late answer, or one to nothing, is dropped.
+                    answers.extend(shared.pending.take(command.opaque).map(|waiter| (waiter, command)));
+                    continue;
+                }
+                if !command.is_oneway() {
+                    shared.admit(command.opaque, command.frame().map_or(0, |frame| frame.len()));
+                }
+                chunk.push(command);
+                if chunk.len() == CHUNK {
+                    break;
                 }
             }
+            drop(shared);
+            answers
+                .drain(..)
+                .for_each(|(waiter, answer)| waiter.complete(Ok(answer)));
+            requests += chunk.len();
+            chunk
+                .drain(..)
+                .for_each(|command| self.service.call(&self.connection, command));
         }
-        answers
-            .into_iter()
-            .for_each(|(waiter, answer)| waiter.complete(Ok(answer)));
         if requests > 0 {
-            Counters::add(&self.connection.counters.requests, requests);
-            for command in self.frames.drain(..).filter(|command| !command.is_response()) {
-                self.service.call(&self.connection, command);
-            }
+            Counters::add(&self.connection.counters.requests, requests as u64);
             self.service.batch_end(&self.connection);
         }
-        self.frames.clear();
     }
 
     fn must_pause(&mut self) -> Result<bool, CloseReason> {
-        let shared = self.connection.shared.lock();
+        let mut shared = self.connection.shared.lock();
+        shared.sleep.awake();
         if let Some(reason) = shared.closed {
             return Err(reason);
         }
-        let full = shared.draining || shared.is_full(&self.connection.limits, &self.connection.written);
+        let full = shared.is_full(&self.connection.limits, &self.connection.written);
+        // A draining connection still delivers what it has read.
+        let stopping = shared.draining && self.frames.is_empty();
         drop(shared);
         if full && !self.paused {
             Counters::add(&self.connection.counters.pauses, 1);
         }
         self.paused = full;
-        Ok(full)
+        Ok(full || stopping)
     }
 
     /// Looks at the clock and at what was pushed meanwhile; sleeps if there is nothing to do.
@@ -298,7 +315,7 @@ impl Driver {
         if let Some(reason) = shared.closed {
             return Progress::Closed(reason);
         }
-        let idle = self.writing.is_empty() && shared.outbox.is_empty() && !self.needs_flush;
+        let idle = self.writing.is_empty() && shared.outbox.is_empty() && !self.needs_flush && self.frames.is_empty();
         if self.ended && idle {
             return Progress::Closed(CloseReason::Peer);
         }
@@ -308,7 +325,7 @@ impl Driver {
         if self.writing.is_empty() && !shared.outbox.is_empty() {
             return Progress::Again;
         }
-        if self.paused && !self.ended && !shared.draining && !shared.is_full(&connection.limits, &connection.written) {
+        if self.paused && !shared.is_full(&connection.limits, &connection.written) {
             return Progress::Again;
         }
         // A blocked write is woken by the socket; pushing more must not wake us.
