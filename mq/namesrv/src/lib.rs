@@ -7,3 +7,8 @@
 pub mod config;
 pub mod kv;
 pub mod routes;
+mod run;
+mod service;
+
+pub use run::run;
+pub use service::NameServer;

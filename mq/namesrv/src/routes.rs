@@ -42,7 +42,7 @@ pub struct Queues {
     /// 4 read, 2 write, 1 inherit.
     pub perm: u32,
     /// Unit bits of the topic.
-    pub sys_flag: i32,
+    pub sys_flag: u32,
 }
 
 /// REGISTER_BROKER (103), decoded.
@@ -319,7 +319,7 @@ impl Routes {
     }
 
     /// Topics for which `wanted(sys_flag)` holds on any group.
-    pub fn topics_by_flag(&self, wanted: impl Fn(i32) -> bool) -> Vec<&str> {
+    pub fn topics_by_flag(&self, wanted: impl Fn(u32) -> bool) -> Vec<&str> {
         let any = |held: &BTreeMap<String, Queues>| held.values().any(|queues| wanted(queues.sys_flag));
         self.topics
             .iter()
