@@ -84,6 +84,8 @@ struct Driver {
     read_bytes: usize,
     /// Decoded and not yet delivered: none, unless reading is paused.
     frames: VecDeque<Command>,
+    /// Empty between deliveries; kept for its room.
+    delivery: (Vec<Command>, Vec<(Waiter, Command)>),
     writing: Writing,
     needs_flush: bool,
     /// The other side sends no more.
@@ -114,6 +116,7 @@ impl Driver {
             inbound: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
             frames: VecDeque::new(),
+            delivery: Default::default(),
             writing: Writing::default(),
             needs_flush: false,
             ended: false,
@@ -207,7 +210,7 @@ impl Driver {
         if self.ended {
             return Progress::Blocked;
         }
-        if self.inbound.capacity() - self.inbound.len() < READ_BYTES_MIN.min(self.read_bytes) {
+        if self.inbound.capacity() - self.inbound.len() < self.read_bytes / 4 {
             self.inbound.reserve(self.read_bytes);
         }
         let room = self.inbound.capacity() - self.inbound.len();
@@ -251,8 +254,7 @@ impl Driver {
     /// Gives decoded commands to those who wait for them, until the connection is full.
     fn deliver(&mut self) {
         let mut requests = 0;
-        let mut answers = Vec::new();
-        let mut chunk = Vec::with_capacity(CHUNK);
+        let (mut chunk, mut answers) = std::mem::take(&mut self.delivery);
         while !self.frames.is_empty() {
             let connection = &self.connection;
             let mut shared = connection.shared.lock();
@@ -282,6 +284,7 @@ impl Driver {
                 .drain(..)
                 .for_each(|command| self.service.call(&self.connection, command));
         }
+        self.delivery = (chunk, answers);
         if requests > 0 {
             Counters::add(&self.connection.counters.requests, requests as u64);
             self.service.batch_end(&self.connection);
