@@ -252,9 +252,7 @@ impl BatchApplied {
         let answer = Self {
             duplicate: reader.flag("duplicate flag")?,
             base: CommitLogOffset(reader.u64("base offset")?),
-            queue_offsets: reader.list("queue offsets", 8, |r| {
-                Ok(QueueOffset(r.u64("queue offset")?))
-            })?,
+            queue_offsets: reader.list("queue offsets", 8, |r| Ok(QueueOffset(r.u64("queue offset")?)))?,
         };
         reader.end()?;
         Ok(answer)
@@ -289,9 +287,7 @@ fn put_position(out: &mut BytesMut, position: Option<&[u8]>) -> Result<(), Atomi
     out.put_u8(position.is_some().into());
     match position {
         None => Ok(()),
-        Some(position) if position.len() > POSITION_BYTES_MAX => {
-            Err(AtomicError::TooLong("position"))
-        }
+        Some(position) if position.len() > POSITION_BYTES_MAX => Err(AtomicError::TooLong("position")),
         Some(position) => put_blob(out, position, "position"),
     }
 }
@@ -310,18 +306,13 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], AtomicError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(n)
-            .ok_or(AtomicError::Truncated(what))?;
+        let (head, rest) = self.rest.split_at_checked(n).ok_or(AtomicError::Truncated(what))?;
         self.rest = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], AtomicError> {
-        self.take(N, what)?
-            .try_into()
-            .map_err(|_| AtomicError::Truncated(what))
+        self.take(N, what)?.try_into().map_err(|_| AtomicError::Truncated(what))
     }
 
     fn u16(&mut self, what: &'static str) -> Result<u16, AtomicError> {

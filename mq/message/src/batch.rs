@@ -68,10 +68,7 @@ impl Item<'_> {
 
 /// Reads a batch body item by item; ends after the first error.
 pub fn items(body: &[u8]) -> Items<'_> {
-    Items {
-        rest: body,
-        index: 0,
-    }
+    Items { rest: body, index: 0 }
 }
 
 /// Counts the items of a batch body after checking all of it.
@@ -84,11 +81,7 @@ pub fn count(body: &[u8], items_max: usize) -> Result<usize, BatchError> {
             return Err(BatchError::TooMany(items_max));
         }
     }
-    if count == 0 {
-        Err(BatchError::Empty)
-    } else {
-        Ok(count)
-    }
+    if count == 0 { Err(BatchError::Empty) } else { Ok(count) }
 }
 
 /// Iterator of [`items`].
@@ -114,8 +107,7 @@ impl<'a> Items<'a> {
         if properties.len() != length {
             return Err(wrong);
         }
-        let properties =
-            std::str::from_utf8(properties).map_err(|_| BatchError::Utf8(self.index))?;
+        let properties = std::str::from_utf8(properties).map_err(|_| BatchError::Utf8(self.index))?;
         Ok((
             Item {
                 flag: int(12) as i32,

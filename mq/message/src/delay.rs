@@ -30,10 +30,7 @@ pub struct Levels {
 impl Levels {
     /// Reads a table such as `1s 5s 1m 2h`; units s, m, h, d.
     pub fn parse(text: &str) -> Result<Self, DelayError> {
-        let ms = text
-            .split_ascii_whitespace()
-            .map(item)
-            .collect::<Result<Vec<_>, _>>()?;
+        let ms = text.split_ascii_whitespace().map(item).collect::<Result<Vec<_>, _>>()?;
         if ms.is_empty() || ms.len() > LEVELS_MAX {
             return Err(DelayError::Count(ms.len()));
         }

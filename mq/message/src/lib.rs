@@ -19,9 +19,7 @@ mod tag;
 pub mod topic;
 
 pub use position::{CommitLogOffset, QueueId, QueueOffset};
-pub use record::{
-    RecordSpec, RecordView, set_physical_offset, set_queue_offset, set_store_timestamp,
-};
+pub use record::{RecordSpec, RecordView, set_physical_offset, set_queue_offset, set_store_timestamp};
 pub use tag::{EmptyTagExpression, TagFilter, java_hash, tags_code};
 
 /// RocketMQ's body checksum: CRC-32/IEEE with the sign bit cleared, so that Java can keep it in an `int`.

@@ -37,11 +37,9 @@ pub fn parse_offset_id(id: &str) -> Result<(SocketAddr, CommitLogOffset), MsgIdE
         *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
     }
     let (ip, rest) = bytes.split_at(bytes.len() - 12);
-    let ip = match <[u8; 4]>::try_from(&*ip) {
+    let ip = match <[u8; 4]>::try_from(ip) {
         Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-        Err(_) => IpAddr::V6(Ipv6Addr::from(
-            <[u8; 16]>::try_from(&*ip).map_err(|_| MsgIdError)?,
-        )),
+        Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(ip).map_err(|_| MsgIdError)?)),
     };
     let port = u32::from_be_bytes(rest[..4].try_into().map_err(|_| MsgIdError)?);
     let offset = u64::from_be_bytes(rest[4..].try_into().map_err(|_| MsgIdError)?);
@@ -77,10 +75,7 @@ impl UniqueKeys {
         key.push_str(&self.prefix);
         let since = now_ms.saturating_sub(month_start_ms(now_ms)) as u32;
         push_hex(&mut key, &since.to_be_bytes());
-        push_hex(
-            &mut key,
-            &self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes(),
-        );
+        push_hex(&mut key, &self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         key
     }
 }
@@ -91,8 +86,7 @@ pub fn month_start_ms(now_ms: i64) -> i64 {
     let days = now_ms.div_euclid(DAY_MS);
     // Days to civil date, counted in eras of 400 years that begin on 1 March (the usual algorithm).
     let day_of_era = (days + 719_468).rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month + 2) / 5;

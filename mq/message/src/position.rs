@@ -73,11 +73,7 @@ macro_rules! offset {
 
             /// From the wire, where Java writes a signed number and uses negative ones for "none".
             pub const fn from_wire(value: i64) -> Option<Self> {
-                if value < 0 {
-                    None
-                } else {
-                    Some(Self(value as u64))
-                }
+                if value < 0 { None } else { Some(Self(value as u64)) }
             }
 
             /// For the wire. Positions beyond `i64::MAX` cannot occur; they saturate.
@@ -97,11 +93,7 @@ offset!(QueueOffset);
 impl QueueId {
     /// From the wire, where Java writes a signed number and uses negative ones for "any".
     pub const fn from_wire(value: i32) -> Option<Self> {
-        if value < 0 {
-            None
-        } else {
-            Some(Self(value as u32))
-        }
+        if value < 0 { None } else { Some(Self(value as u32)) }
     }
 
     /// For the wire; saturates at `i32::MAX`.

@@ -170,9 +170,7 @@ fn pair(item: &str) -> Option<(&str, &str)> {
 pub fn get<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     // A batch stored by a Java broker holds UNIQ_KEY twice; its reader keeps the later one.
     text.rsplit(PROPERTY_SEPARATOR).find_map(|item| {
-        let value = item
-            .strip_prefix(name)?
-            .strip_prefix(NAME_VALUE_SEPARATOR)?;
+        let value = item.strip_prefix(name)?.strip_prefix(NAME_VALUE_SEPARATOR)?;
         (!value.is_empty()).then_some(value)
     })
 }
@@ -182,10 +180,7 @@ pub fn check(name: &str, value: &str) -> Result<(), PropertyError> {
     if name.is_empty() || value.is_empty() {
         return Err(PropertyError::Empty);
     }
-    if [name, value]
-        .iter()
-        .any(|part| part.bytes().any(|b| b == 1 || b == 2))
-    {
+    if [name, value].iter().any(|part| part.bytes().any(|b| b == 1 || b == 2)) {
         return Err(PropertyError::Control);
     }
     Ok(())
@@ -198,10 +193,7 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// The keys of a message for its index: the blank-separated words of `KEYS`.
 pub fn keys(text: &str) -> impl Iterator<Item = &str> {
-    get(text, KEYS)
-        .unwrap_or("")
-        .split(' ')
-        .filter(|key| !key.is_empty())
+    get(text, KEYS).unwrap_or("").split(' ').filter(|key| !key.is_empty())
 }
 
 /// A property text under construction. Order is kept; a value set again moves to the end.

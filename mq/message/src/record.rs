@@ -323,11 +323,7 @@ impl<'a> RecordView<'a> {
 
     /// The address of the broker that stored it.
     pub fn store_host(&self) -> SocketAddr {
-        host_at(
-            self.bytes,
-            self.store_timestamp_at as usize + 8,
-            self.reconsume_at(),
-        )
+        host_at(self.bytes, self.store_timestamp_at as usize + 8, self.reconsume_at())
     }
 
     /// How often consumption was tried before.
@@ -379,8 +375,7 @@ impl<'a> RecordView<'a> {
 
     /// The hash of its tag as the consume queue keeps it; 0 without a tag.
     pub fn tags_code(&self) -> i64 {
-        self.property(crate::property::TAGS)
-            .map_or(0, crate::tags_code)
+        self.property(crate::property::TAGS).map_or(0, crate::tags_code)
     }
 
     /// The same message as a specification, to store it again with changes.
@@ -495,17 +490,11 @@ impl<'a> Rest<'a> {
     /// A part behind a length of `width` bytes: its position and bytes.
     fn part(&mut self, width: usize, what: &'static str) -> Result<(usize, &'a [u8]), RecordError> {
         let start = self.at + width;
-        let length = self
-            .bytes
-            .get(self.at..start)
-            .ok_or(RecordError::Length(what))?;
+        let length = self.bytes.get(self.at..start).ok_or(RecordError::Length(what))?;
         // Java's lengths are signed; the highest one would be negative there and is far beyond any record here.
         let length = length.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
         let end = start.checked_add(length).ok_or(RecordError::Length(what))?;
-        let part = self
-            .bytes
-            .get(start..end)
-            .ok_or(RecordError::Length(what))?;
+        let part = self.bytes.get(start..end).ok_or(RecordError::Length(what))?;
         self.at = end;
         Ok((start, part))
     }
@@ -523,12 +512,7 @@ fn host_at(bytes: &[u8], at: usize, end: usize) -> SocketAddr {
     let port = u32_at(bytes, end - 4) as u16;
     let ip = match <[u8; 16]>::try_from(&bytes[at..end - 4]) {
         Ok(v6) => IpAddr::V6(Ipv6Addr::from(v6)),
-        Err(_) => IpAddr::V4(Ipv4Addr::new(
-            bytes[at],
-            bytes[at + 1],
-            bytes[at + 2],
-            bytes[at + 3],
-        )),
+        Err(_) => IpAddr::V4(Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])),
     };
     SocketAddr::new(ip, port)
 }

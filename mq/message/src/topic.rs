@@ -138,11 +138,7 @@ pub fn check(topic: &str) -> Result<(), NameError> {
     check_name(
         "topic",
         topic,
-        if long {
-            RETRY_TOPIC_BYTES_MAX
-        } else {
-            TOPIC_BYTES_MAX
-        },
+        if long { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX },
     )
 }
 
