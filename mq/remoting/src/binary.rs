@@ -2,6 +2,8 @@
 //!
 //! `i16 code | u8 language | i16 version | i32 opaque | i32 flag | u32 n, remark | u32 n, ext pairs`
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::json::Malformed;
@@ -9,47 +11,37 @@ use crate::{ByteStr, Command, Ext, HeaderFormat, Language};
 
 const FIXED_BYTES: usize = 2 + 1 + 2 + 4 + 4;
 
-pub(crate) fn decode(mut header: Bytes) -> Result<Command, Malformed> {
+/// Reads the header that lies at `at` in `frame`.
+pub(crate) fn decode(frame: &Bytes, at: Range<usize>) -> Result<Command, Malformed> {
+    let mut header = &frame[at];
     if header.len() < FIXED_BYTES {
         return Err(Malformed);
     }
-    let code = i32::from(header.get_i16());
-    let language = Language::from_code(header.get_u8());
-    let version = i32::from(header.get_i16());
-    let opaque = header.get_i32();
-    let flag = header.get_i32();
-    let remark = part(&mut header)?;
-    let remark = if remark.is_empty() {
-        None
-    } else {
-        Some(ByteStr::try_from(remark).map_err(|_| Malformed)?)
-    };
-    // Java reads nothing behind the remark as "no fields".
-    let ext = if header.is_empty() {
-        Ext::ABSENT
-    } else {
-        Ext::from_binary(part(&mut header)?)?
-    };
-    Ok(Command {
-        code,
-        language,
-        version,
-        opaque,
-        flag,
-        remark,
-        ext,
+    let mut command = Command {
         format: HeaderFormat::Binary,
         ..Command::default()
-    })
+    };
+    command.code = i32::from(header.get_i16());
+    command.language = Language::from_code(header.get_u8());
+    command.version = i32::from(header.get_i16());
+    command.opaque = header.get_i32();
+    command.flag = header.get_i32();
+    let remark = part(&mut header)?;
+    if !remark.is_empty() {
+        command.remark = Some(ByteStr::try_from(frame.slice_ref(remark)).map_err(|_| Malformed)?);
+    }
+    // Java reads nothing behind the remark as "no fields".
+    if !header.is_empty() {
+        command.ext = Ext::from_binary(frame, part(&mut header)?)?;
+    }
+    Ok(command)
 }
 
-fn part(header: &mut Bytes) -> Result<Bytes, Malformed> {
+fn part<'a>(header: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let length = header.try_get_u32().map_err(|_| Malformed)? as usize;
-    if length > header.len() {
-        Err(Malformed)
-    } else {
-        Ok(header.split_to(length))
-    }
+    let (part, rest) = header.split_at_checked(length).ok_or(Malformed)?;
+    *header = rest;
+    Ok(part)
 }
 
 /// Whether a command can be said in this form: the code must fit 16 bits.

@@ -1,5 +1,7 @@
 //! A command: what a frame says.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::frame::{HEADER_BYTES_MAX, PREFIX_BYTES};
@@ -219,10 +221,10 @@ impl Command {
     }
 }
 
-/// Reads a JSON header. Field values of unexpected kinds are errors for numbers and ignored for texts.
-pub(crate) fn decode_json(header: Bytes) -> Result<Command, Malformed> {
+/// Reads the JSON header that lies at `at` in `frame`. Field values of unexpected kinds are errors for numbers and ignored for texts.
+pub(crate) fn decode_json(frame: &Bytes, at: Range<usize>) -> Result<Command, Malformed> {
     let mut command = Command::default();
-    let mut cursor = Cursor::new(&header);
+    let mut cursor = Cursor::new(&frame[at.clone()]);
     cursor.expect(b'{')?;
     let mut first = true;
     while cursor.more(first, b'}')? {
@@ -236,10 +238,10 @@ pub(crate) fn decode_json(header: Bytes) -> Result<Command, Malformed> {
             b"language" => command.language = language(cursor.value()?),
             b"remark" => {
                 if let Token::Text(inside, escaped) = cursor.value()? {
-                    command.remark = Some(remark(&header, inside, escaped)?);
+                    command.remark = Some(remark(frame, inside, escaped)?);
                 }
             }
-            b"extFields" => command.ext = ext(&header, &mut cursor)?,
+            b"extFields" => command.ext = ext(frame, at.start, &mut cursor)?,
             _ => {
                 cursor.value()?;
             }
@@ -271,16 +273,16 @@ fn language(token: Token<'_>) -> Language {
     }
 }
 
-fn remark(header: &Bytes, inside: &[u8], escaped: bool) -> Result<ByteStr, Malformed> {
+fn remark(frame: &Bytes, inside: &[u8], escaped: bool) -> Result<ByteStr, Malformed> {
     if escaped {
         json::unescape(inside).map(ByteStr::from).ok_or(Malformed)
     } else {
-        ByteStr::try_from(header.slice_ref(inside)).map_err(|_| Malformed)
+        ByteStr::try_from(frame.slice_ref(inside)).map_err(|_| Malformed)
     }
 }
 
 /// Walks the fields once, so that [`Ext`] can be walked again without checks.
-fn ext(header: &Bytes, cursor: &mut Cursor<'_>) -> Result<Ext, Malformed> {
+fn ext(frame: &Bytes, header_at: usize, cursor: &mut Cursor<'_>) -> Result<Ext, Malformed> {
     if cursor.peek() != Some(b'{') {
         return if cursor.value()? == Token::Null {
             Ok(Ext::ABSENT)
@@ -288,13 +290,13 @@ fn ext(header: &Bytes, cursor: &mut Cursor<'_>) -> Result<Ext, Malformed> {
             Err(Malformed)
         };
     }
-    let start = cursor.position();
     cursor.expect(b'{')?;
+    let start = header_at + cursor.position();
     let mut first = true;
     while cursor.more(first, b'}')? {
         first = false;
         cursor.key()?;
         cursor.value()?;
     }
-    Ok(Ext::from_json(header.slice(start..cursor.position())))
+    Ok(Ext::from_json(frame.slice(start..header_at + cursor.position() - 1)))
 }

@@ -33,25 +33,24 @@ impl Ext {
     /// No fields at all.
     pub const ABSENT: Self = Self { form: Form::Absent };
 
-    /// Checks the members of a JSON object; `bytes` is the object with its braces.
-    pub(crate) fn from_json(object: Bytes) -> Self {
-        // The command's scanner has walked it.
+    /// Takes the members of a JSON object, without its braces; the command's scanner has walked them.
+    pub(crate) fn from_json(members: Bytes) -> Self {
         Self {
-            form: Form::Json(object.slice(1..object.len() - 1)),
+            form: Form::Json(members),
         }
     }
 
-    /// Takes binary pairs, after checking their lengths.
-    pub(crate) fn from_binary(pairs: Bytes) -> Result<Self, Malformed> {
+    /// Takes binary pairs, a part of `frame`, after checking their lengths.
+    pub(crate) fn from_binary(frame: &Bytes, pairs: &[u8]) -> Result<Self, Malformed> {
         if pairs.is_empty() {
             return Ok(Self::ABSENT);
         }
-        let mut rest = &pairs[..];
+        let mut rest = pairs;
         while !rest.is_empty() {
             rest = binary_pair(rest).ok_or(Malformed)?.2;
         }
         Ok(Self {
-            form: Form::Binary(pairs),
+            form: Form::Binary(frame.slice_ref(pairs)),
         })
     }
 

@@ -105,9 +105,9 @@ impl Decoder {
 /// Reads one whole frame.
 pub fn decode_frame(frame: Bytes) -> Result<Command, FrameError> {
     let total = frame.len().saturating_sub(4);
-    let mut rest = frame.clone();
-    let stated = rest.try_get_u32().map_or(0, |n| n as usize);
-    let word = rest.try_get_u32().unwrap_or(u32::MAX);
+    let mut prefix = &frame[..];
+    let stated = prefix.try_get_u32().map_or(0, |n| n as usize);
+    let word = prefix.try_get_u32().unwrap_or(u32::MAX);
     if stated != total {
         return Err(FrameError::HeaderLength {
             header: 0,
@@ -115,13 +115,13 @@ pub fn decode_frame(frame: Bytes) -> Result<Command, FrameError> {
         });
     }
     let (format, length) = header_of(word, total)?;
-    let header = rest.split_to(length);
+    let header = PREFIX_BYTES..PREFIX_BYTES + length;
     let mut command = match format {
-        HeaderFormat::Json => command::decode_json(header),
-        HeaderFormat::Binary => binary::decode(header),
+        HeaderFormat::Json => command::decode_json(&frame, header.clone()),
+        HeaderFormat::Binary => binary::decode(&frame, header.clone()),
     }
     .map_err(|_| FrameError::Header(format))?;
-    command.body = rest;
+    command.body = frame.slice(header.end..);
     command.frame = frame;
     Ok(command)
 }

@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
-        if self.peek() == Some(byte) {
+        if self.bytes.get(self.at) == Some(&byte) || self.peek() == Some(byte) {
             self.at += 1;
             Ok(())
         } else {
@@ -184,8 +184,25 @@ fn find_special(bytes: &[u8], mut at: usize) -> usize {
 pub(crate) fn unescape(inside: &[u8]) -> Option<String> {
     let mut out = Vec::with_capacity(inside.len());
     let mut rest = inside;
-    while let Some(at) = rest.iter().position(|&b| b == b'\\') {
+    loop {
+        let at = find_special(rest, 0);
         out.extend_from_slice(&rest[..at]);
+        match rest.get(at) {
+            None => break,
+            // Possible only in a text in single quotes.
+            Some(b'"') => {
+                out.push(b'"');
+                rest = &rest[at + 1..];
+                continue;
+            }
+            Some(_) => {}
+        }
+        // Property texts are full of these: `\u0001` and `\u0002`.
+        if let [b'\\', b'u', b'0', b'0', b'0', digit @ b'0'..=b'9', ..] = &rest[at..] {
+            out.push(digit - b'0');
+            rest = &rest[at + 6..];
+            continue;
+        }
         let (&kind, after) = rest[at + 1..].split_first()?;
         rest = after;
         out.push(match kind {
@@ -205,7 +222,6 @@ pub(crate) fn unescape(inside: &[u8]) -> Option<String> {
             other => other,
         });
     }
-    out.extend_from_slice(rest);
     String::from_utf8(out).ok()
 }
 

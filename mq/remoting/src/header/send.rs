@@ -1,7 +1,7 @@
 //! Sending: requests 10, 310, 320, 324, 325, 326, 36, 37, 39, 370 and their responses.
 
-use super::header;
-use crate::{ByteStr, Ext, ExtWriter, Header, HeaderError, code};
+use super::{FieldValue, header};
+use crate::{ByteStr, Ext, ExtWriter, Header, HeaderError, Value, code};
 
 /// Header of a send in either spelling: long names (requests 10, 324) or one letter each (310, 320, 325).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,65 +65,77 @@ pub struct SendMessageV1(pub SendMessageHeader);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMessageV2(pub SendMessageHeader);
 
-/// Both spellings from one list of fields.
+/// Both spellings from one list of fields. Keys are byte strings; of one letter they are found by one jump.
 macro_rules! spelling {
     ($name:ident { $($field:ident = $wire:literal $(| $default:expr)?,)* }) => {
         impl Header for $name {
             fn decode(ext: &Ext) -> Result<Self, HeaderError> {
                 $(let mut $field = None;)*
                 for (key, value) in ext.fields() {
-                    $(if key.is($wire) {
-                        $field = Some(super::FieldValue::read(value).ok_or_else(|| HeaderError::illegal($wire, value))?);
-                        continue;
-                    })*
+                    match key.raw() {
+                        $($wire => $field = Some(read(const { name($wire) }, value)?),)*
+                        _ => {}
+                    }
                 }
                 Ok(Self(SendMessageHeader {
                     $($field: $field
                         $(.or(Some($default)))?
-                        .or_else(super::FieldValue::absent)
-                        .ok_or(HeaderError::Missing($wire))?,)*
+                        .or_else(FieldValue::absent)
+                        .ok_or(HeaderError::Missing(const { name($wire) }))?,)*
                 }))
             }
 
             fn encode(&self, out: &mut ExtWriter) {
-                $(super::FieldValue::write(&self.0.$field, $wire, out);)*
+                $(FieldValue::write(&self.0.$field, const { name($wire) }, out);)*
             }
         }
     };
 }
 
+const fn name(wire: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(wire) {
+        Ok(name) => name,
+        Err(_) => panic!("field names are ASCII"),
+    }
+}
+
+#[inline]
+fn read<T: FieldValue>(field: &'static str, value: Value<'_>) -> Result<T, HeaderError> {
+    T::read(value).ok_or_else(|| HeaderError::illegal(field, value))
+}
+
 spelling! { SendMessageV2 {
-    producer_group = "a",
-    topic = "b",
-    default_topic = "c",
-    default_topic_queue_nums = "d",
-    queue_id = "e",
-    sys_flag = "f",
-    born_timestamp = "g",
-    flag = "h",
-    properties = "i",
-    reconsume_times = "j",
-    unit_mode = "k",
-    max_reconsume_times = "l",
-    batch = "m",
-    broker_name = "n",
+    producer_group = b"a",
+    topic = b"b",
+    default_topic = b"c",
+    default_topic_queue_nums = b"d",
+    queue_id = b"e",
+    sys_flag = b"f",
+    born_timestamp = b"g",
+    flag = b"h",
+    properties = b"i",
+    reconsume_times = b"j",
+    unit_mode = b"k",
+    max_reconsume_times = b"l",
+    batch = b"m",
+    broker_name = b"n",
 } }
 
 spelling! { SendMessageV1 {
-    producer_group = "producerGroup",
-    topic = "topic",
-    default_topic = "defaultTopic",
-    default_topic_queue_nums = "defaultTopicQueueNums",
-    queue_id = "queueId",
-    sys_flag = "sysFlag",
-    born_timestamp = "bornTimestamp",
-    flag = "flag",
-    properties = "properties",
-    reconsume_times = "reconsumeTimes",
-    unit_mode = "unitMode",
-    max_reconsume_times = "maxReconsumeTimes",
-    batch = "batch",
-    broker_name = "bname",
+    producer_group = b"producerGroup",
+    topic = b"topic",
+    default_topic = b"defaultTopic",
+    default_topic_queue_nums = b"defaultTopicQueueNums",
+    queue_id = b"queueId",
+    sys_flag = b"sysFlag",
+    born_timestamp = b"bornTimestamp",
+    flag = b"flag",
+    properties = b"properties",
+    reconsume_times = b"reconsumeTimes",
+    unit_mode = b"unitMode",
+    max_reconsume_times = b"maxReconsumeTimes",
+    batch = b"batch",
+    broker_name = b"bname",
 } }
 
 header! {
