@@ -8,12 +8,14 @@ use crate::metrics::Metrics;
 use crate::state::Name;
 use crate::stats::Stats;
 use crate::view::View;
+use hashbrown::HashSet;
 use mq_base::env::task::Spawner;
 use mq_raft::stored::{NodeId, Term};
 use mq_raft::{Full, Group, Leadership};
+use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Who this member is.
@@ -42,7 +44,7 @@ pub struct Broker {
     /// Settings; take a snapshot per request.
     pub settings: Live,
     /// Replicated state as applied here.
-    pub view: std::sync::Arc<View>,
+    pub view: Arc<View>,
     /// Producers and consumers.
     pub clients: Clients,
     /// Statistics for RocketMQ's tools.
@@ -51,12 +53,55 @@ pub struct Broker {
     pub metrics: Metrics,
     /// Requests on their way to the leader.
     pub forwarding: Forwarding,
-    /// Who leads.
-    pub standing: Standing,
+    /// The way to the Raft group, and who leads it.
+    pub gate: Arc<Gate>,
     /// Starts tasks on the runtime of the clients.
     pub spawner: Spawner,
-    /// This member of the Raft group; set once it has started.
-    pub(crate) group: OnceLock<Group<Ask>>,
+    /// Changes of the topic table, for the registration with name servers.
+    pub(crate) topics: watch::Sender<u64>,
+    /// Members that are about to stop.
+    pub(crate) leaving: Mutex<HashSet<NodeId>>,
+}
+
+/// The way to the Raft group. There before the group has started, so that clients can be accepted meanwhile.
+pub struct Gate {
+    /// Who leads.
+    pub standing: Standing,
+    group: OnceLock<Group<Ask>>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        Gate {
+            standing: Standing::new(),
+            group: OnceLock::new(),
+        }
+    }
+
+    /// The group has started.
+    pub(crate) fn open(&self, group: Group<Ask>) {
+        if self.group.set(group).is_err() {
+            tracing::error!("the Raft group was started twice");
+        }
+    }
+
+    /// Hands an ask to the judge of this member; it is answered [`Refusal::NotLeader`] where this member does not lead
+    /// and [`Refusal::Busy`] when too many bytes are in flight.
+    pub fn ask(&self, ask: Ask, bytes: usize) {
+        match self.group.get() {
+            Some(group) => {
+                if let Err(Full(ask)) = group.propose(ask, bytes) {
+                    ask.refuse(Refusal::Busy);
+                }
+            }
+            None => ask.refuse(Refusal::NotLeader),
+        }
+    }
+
+    /// This member of the Raft group, once it has started.
+    pub fn group(&self) -> Option<&Group<Ask>> {
+        self.group.get()
+    }
 }
 
 /// What this member knows of the leadership of its group. Before the group has started: nothing.
@@ -128,21 +173,18 @@ pub(crate) fn leader_in(leadership: &Leadership, own: Option<NodeId>) -> Leader 
 
 impl Broker {
     /// Settings in force now.
-    pub fn settings(&self) -> std::sync::Arc<Settings> {
+    pub fn settings(&self) -> Arc<Settings> {
         self.settings.get()
     }
 
-    /// Hands an ask to the judge of this member; it is answered [`Refusal::NotLeader`] where this member does not lead
-    /// and [`Refusal::Busy`] when too many bytes are in flight.
+    /// Hands an ask to the judge; see [`Gate::ask`].
     pub fn ask(&self, ask: Ask, bytes: usize) {
-        match self.group.get() {
-            Some(group) => {
-                if let Err(Full(ask)) = group.propose(ask, bytes) {
-                    ask.refuse(Refusal::Busy);
-                }
-            }
-            None => ask.refuse(Refusal::NotLeader),
-        }
+        self.gate.ask(ask, bytes);
+    }
+
+    /// Whether this member leads and takes requests.
+    pub fn leads(&self) -> bool {
+        self.gate.standing.leads()
     }
 
     /// Whether this member, a follower, may serve reads.
@@ -152,11 +194,11 @@ impl Broker {
 
     /// This member of the Raft group, once it has started.
     pub fn group(&self) -> Option<&Group<Ask>> {
-        self.group.get()
+        self.gate.group()
     }
 
     /// Own node id, once the group has started.
     pub fn own_id(&self) -> Option<NodeId> {
-        self.group.get().map(Group::id)
+        self.group().map(Group::id)
     }
 }

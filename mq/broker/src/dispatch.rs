@@ -75,8 +75,8 @@ pub fn dispatch(broker: &Arc<Broker>, request: Request) {
     broker.metrics.requests.count(row.code);
     let here = match row.place {
         Place::Here => true,
-        Place::Leader => broker.standing.leads(),
-        Place::Reader => broker.standing.leads() || broker.reads_here(),
+        Place::Leader => broker.leads(),
+        Place::Reader => broker.leads() || broker.reads_here(),
     };
     if here {
         (row.handler)(broker, request);

@@ -32,7 +32,7 @@ impl Broker {
     /// A heartbeat arrived on a connection of this member.
     pub fn registered(self: &Arc<Self>, said: Registration) {
         let changes = self.clients.registry.lock().register(HERE, said.clone(), clock_ms());
-        if self.standing.leads() {
+        if self.leads() {
             self.found_groups(&changes.appeared);
             self.group_changed(changes);
         } else {
@@ -43,7 +43,7 @@ impl Broker {
     /// A client on a connection of this member leaves groups.
     pub fn unregistered(self: &Arc<Self>, leave: Leave) {
         let changes = self.leave(HERE, &leave);
-        match self.standing.leads() {
+        match self.leads() {
             true => self.group_changed(changes),
             false => self.tell_leader(|| PeerMessage::Unregister(leave)),
         }
@@ -59,7 +59,7 @@ impl Broker {
         }
         let changes = registry.closed(id);
         drop(registry);
-        match self.standing.leads() {
+        match self.leads() {
             true => self.group_changed(changes),
             false => self.tell_leader(|| PeerMessage::Closed(number)),
         }
@@ -71,7 +71,7 @@ impl Broker {
             return self.notify_here(&groups);
         }
         let limit = self.settings().registrations_max;
-        if !self.standing.leads() {
+        if !self.leads() {
             return;
         }
         let mut appeared = Vec::new();
@@ -114,7 +114,7 @@ impl Broker {
     }
 
     fn tell_leader(&self, message: impl FnOnce() -> PeerMessage) {
-        if let (Leader::There { node, .. }, Some(group)) = (self.standing.leader(self.own_id()), self.group()) {
+        if let (Leader::There { node, .. }, Some(group)) = (self.gate.standing.leader(self.own_id()), self.group()) {
             let _ = group.cast(node, message().encode()); // lost: the next report repeats it
         }
     }
@@ -203,7 +203,7 @@ impl Broker {
 
     /// Ends the wait for reports when nobody is missing.
     fn check_complete(&self) {
-        if *self.clients.complete.borrow() || !self.standing.leads() {
+        if *self.clients.complete.borrow() || !self.leads() {
             return;
         }
         let others = self.other_members();
@@ -219,7 +219,7 @@ impl Broker {
     /// The wait for reports is over, whoever is missing.
     fn complete_anyway(&self, term: Term) {
         let mut reports = self.clients.reports.lock();
-        if reports.term != Some(term) || !self.standing.leads() {
+        if reports.term != Some(term) || !self.leads() {
             return;
         }
         let changed = reports.changed.drain().collect();
@@ -231,14 +231,14 @@ impl Broker {
 
     /// Follows leadership: collects reports as leader, sends them as follower. Runs as long as the broker.
     pub(crate) async fn keep_clients(self: Arc<Self>) {
-        let mut watch = self.standing.watch();
+        let mut watch = self.gate.standing.watch();
         loop {
             let leadership = watch.borrow_and_update().clone();
             if leadership.ready {
                 self.lead_clients(leadership.term);
             } else {
                 self.follow_clients();
-                if let Leader::There { node, .. } = self.standing.leader(self.own_id()) {
+                if let Leader::There { node, .. } = self.gate.standing.leader(self.own_id()) {
                     self.report_to(node).await;
                 }
             }
@@ -290,7 +290,7 @@ impl Broker {
 
     async fn report_to(&self, leader: NodeId) {
         let Some(group) = self.group() else { return };
-        let mut watch = self.standing.watch();
+        let mut watch = self.gate.standing.watch();
         watch.mark_unchanged();
         loop {
             let all = self.clients.registry.lock().of_member(HERE);

@@ -9,6 +9,7 @@
 //! | 5 | [`PeerMessage::Closed`]: a connection of mine is gone | none |
 //! | 6 | [`PeerMessage::Report`]: all clients of mine | empty |
 //! | 7 | [`PeerMessage::Notify`]: tell your consumers of these groups that the membership changed | none |
+//! | 8 | [`PeerMessage::Leaving`]: I am about to stop | none |
 //!
 //! Numbers are varints, texts carry their length (see `state::codec`); a frame comes last and fills the rest.
 
@@ -42,6 +43,8 @@ pub enum PeerMessage {
     Report(Vec<Registration>),
     /// NOTIFY_CONSUMER_IDS_CHANGED to the receiver's own consumers of these groups.
     Notify(Vec<Name>),
+    /// The sender is about to stop.
+    Leaving,
 }
 
 /// A forwarded request.
@@ -145,6 +148,7 @@ impl PeerMessage {
                 w.varint(groups.len() as u64);
                 groups.iter().for_each(|group| w.text(group));
             }
+            Self::Leaving => w.byte(8),
         }
         joined(w, rest)
     }
@@ -190,6 +194,7 @@ impl PeerMessage {
                     .map(|_| Ok(r.text()?.into()))
                     .collect::<Result<_, CodecError>>()?,
             ),
+            8 => Self::Leaving,
             kind => {
                 return Err(CodecError::Unknown {
                     what: "message between members",
@@ -311,6 +316,7 @@ mod tests {
             },
             PeerMessage::Unregister(leave),
             PeerMessage::Closed(9),
+            PeerMessage::Leaving,
             PeerMessage::Report(vec![]),
             PeerMessage::Notify(vec!["G".into(), "H".into()]),
         ]

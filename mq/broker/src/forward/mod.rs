@@ -9,9 +9,11 @@
 
 mod caller;
 mod envelope;
+mod peers;
 
 pub use caller::{Local, Remote};
 pub use envelope::{Leave, PeerMessage, Pushed, Serve, Served};
+pub use peers::Peers;
 
 use crate::ask::Refusal;
 use crate::broker::{Broker, Leader, leader_in};
@@ -108,7 +110,7 @@ async fn serve(broker: &Arc<Broker>, mut request: Request, frame: Bytes, deadlin
         if clock::now() >= deadline {
             return expire(broker, &request);
         }
-        let leader = match broker.standing.leader(broker.own_id()) {
+        let leader = match broker.gate.standing.leader(broker.own_id()) {
             Leader::Unknown => {
                 if !std::mem::replace(&mut waited, true) {
                     broker.forwarding.held.fetch_add(1, Relaxed);
@@ -139,12 +141,12 @@ async fn serve(broker: &Arc<Broker>, mut request: Request, frame: Bytes, deadlin
 
 /// A short pause that a change of leadership ends early.
 async fn pause(broker: &Broker) {
-    let mut changes = broker.standing.watch();
+    let mut changes = broker.gate.standing.watch();
     let _ = clock::timeout(NOT_READY_PAUSE, changes.changed()).await;
 }
 
 async fn wait_for_leader(broker: &Broker, deadline: Instant) -> Option<Leader> {
-    let mut watch = broker.standing.watch();
+    let mut watch = broker.gate.standing.watch();
     let own = || broker.own_id();
     let known = watch.wait_for(|leadership| leader_in(leadership, own()) != Leader::Unknown);
     let left = deadline.saturating_duration_since(clock::now());
@@ -167,7 +169,7 @@ async fn attempt(broker: &Broker, node: NodeId, term: Term, request: &Request, f
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => PULL_ANSWER_TIMEOUT,
         _ => ANSWER_TIMEOUT,
     };
-    let mut watch = broker.standing.watch();
+    let mut watch = broker.gate.standing.watch();
     let deposed = watch.wait_for(|leadership| leadership.term != term || leadership.leader != Some(node));
     let answer = tokio::select! {
         answer = group.call(node, message.encode(), timeout) => answer,
