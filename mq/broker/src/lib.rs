@@ -4,21 +4,30 @@
 //! [`ask`] (what the leader can be asked) and [`state`] (what is replicated), then follow a send through
 //! `handlers::send`, `decide` and `machine`.
 
+mod found;
+
 pub mod ask;
 pub mod broker;
 pub mod clients;
 pub mod config;
+pub mod data_path;
 pub mod decide;
 pub mod dispatch;
+pub mod drivers;
 pub mod forward;
-mod found;
 pub mod handlers;
+pub mod longpoll;
+pub mod machine;
 pub mod metrics;
 pub mod outcome;
+pub mod pull;
+pub mod reader;
+pub mod recent;
 pub mod records;
 pub mod register;
 pub mod request;
 pub mod run;
+pub mod seams;
 pub mod state;
 pub mod stats;
 pub mod view;

@@ -1,3 +1,11 @@
 //! Handlers: one function per request code. A handler decodes, calls one thing, encodes; `dispatch.rs` is the table.
 
+mod atomic;
 pub mod client;
+mod lock;
+mod offset;
+mod pull;
+mod query;
+mod send;
+mod sendback;
+mod transaction;

@@ -75,14 +75,19 @@ pub struct Ready {
     pub records: BytesMut,
     /// Topic to create first.
     pub create: Option<Box<TopicConfig>>,
-    /// Unique key of the (first) message: the transaction id, and what a resend is recognised by.
-    pub unique_key: String,
+    /// Unique keys of the messages: the first is the transaction id, and a resend is recognised by them.
+    pub unique_keys: Vec<String>,
+}
+
+/// Where a send will be stored. Made under the lock of the state; the records are built without it.
+pub struct Plan {
+    target: Target,
+    queue: QueueId,
+    levels: u32,
 }
 
 /// Surroundings of a send.
 pub struct Surroundings<'a> {
-    /// Applied state.
-    pub state: &'a State,
     /// Settings in force.
     pub settings: &'a Settings,
     /// This broker.
@@ -94,30 +99,39 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// Checks a send and builds its records.
-    pub fn prepare(&self, sent: &Incoming<'_>) -> Result<Ready, Refusal> {
+    /// Checks a send against the state.
+    pub fn plan(&self, state: &State, sent: &Incoming<'_>) -> Result<Plan, Refusal> {
         if self.now_ms < self.settings.start_accept_send_ms {
             let text = format!("broker unable to service, until {}", self.settings.start_accept_send_ms);
             return Err(Refusal::Failed(text));
         }
         self.check_topic_name(sent.topic)?;
-        let mut target = self.target(sent)?;
+        let mut target = self.target(state, sent)?;
         if names::is_retry(sent.topic)
-            && let Some(dead) = self.dead_letter(sent)?
+            && let Some(dead) = self.dead_letter(state, sent)?
         {
             target = dead;
         }
         let queue = self.choose_queue(&target, sent.queue)?;
+        Ok(Plan {
+            target,
+            queue,
+            levels: state.schedule.levels(),
+        })
+    }
+
+    /// Builds the records of a send.
+    pub fn build(&self, plan: Plan, sent: &Incoming<'_>) -> Result<Ready, Refusal> {
         if sent.body.len() > self.settings.max_message_size {
+            let max = self.settings.max_message_size;
             return Err(Refusal::MessageIllegal(format!(
-                "message body size over max value, MAX: {} bytes",
-                self.settings.max_message_size
+                "message body size over max value, MAX: {max} bytes"
             )));
         }
         if sent.batch {
-            self.batch(sent, target, queue)
+            self.batch(sent, plan)
         } else {
-            self.single(sent, target, queue)
+            self.single(sent, plan)
         }
     }
 
@@ -132,8 +146,8 @@ impl Surroundings<'_> {
     }
 
     /// The topic of a send, or the configuration it will be created with.
-    fn target(&self, sent: &Incoming<'_>) -> Result<Target, Refusal> {
-        if let Some(topic) = self.state.topics.get(sent.topic) {
+    fn target(&self, state: &State, sent: &Incoming<'_>) -> Result<Target, Refusal> {
+        if let Some(topic) = state.topics.get(sent.topic) {
             if topic.config.order && !perm::is_writable(self.settings.broker_permission) {
                 let text = format!("the broker[{}] sending message is forbidden", self.site.broker_name);
                 return Err(Refusal::NoPermission(text));
@@ -142,22 +156,20 @@ impl Surroundings<'_> {
         }
         if names::is_retry(sent.topic) {
             let group = names::group_of(sent.topic).unwrap_or_default();
-            let queues = self
-                .state
-                .groups
-                .get(group)
-                .map_or(1, |group| group.retry_queues.max(1));
+            let queues = state.groups.get(group).map_or(1, |group| group.retry_queues.max(1));
             return Ok(Target::created(TopicConfig::new(sent.topic, queues)));
         }
         let missing = || Refusal::TopicMissing(sent.topic.into());
-        self.created_by_template(sent).map(Target::created).ok_or_else(missing)
+        self.created_by_template(state, sent)
+            .map(Target::created)
+            .ok_or_else(missing)
     }
 
     /// Auto-creation: the template must exist and carry the inherit bit.
-    fn created_by_template(&self, sent: &Incoming<'_>) -> Option<TopicConfig> {
-        let template = &self.state.topics.get(sent.default_topic)?.config;
+    fn created_by_template(&self, state: &State, sent: &Incoming<'_>) -> Option<TopicConfig> {
+        let template = &state.topics.get(sent.default_topic)?.config;
         let switched_off = sent.default_topic == names::AUTO_CREATE && !self.settings.auto_create_topic_enable;
-        if switched_off || !perm::is_inherited(template.perm) || self.state.topics.len() >= self.settings.topics_max {
+        if switched_off || !perm::is_inherited(template.perm) || state.topics.len() >= self.settings.topics_max {
             return None;
         }
         let queues = u32::try_from(sent.default_queues)
@@ -171,10 +183,9 @@ impl Surroundings<'_> {
     }
 
     /// A retry beyond its limit, or of an orderly consumer (it sends one only when it gives up), is a dead letter.
-    fn dead_letter(&self, sent: &Incoming<'_>) -> Result<Option<Target>, Refusal> {
+    fn dead_letter(&self, state: &State, sent: &Incoming<'_>) -> Result<Option<Target>, Refusal> {
         let group = names::group_of(sent.topic).unwrap_or_default();
-        let config: &GroupConfig = self
-            .state
+        let config: &GroupConfig = state
             .groups
             .get(group)
             .ok_or_else(|| Refusal::GroupMissing(group.into()))?;
@@ -182,15 +193,12 @@ impl Surroundings<'_> {
             Some(max) if sent.version >= VERSION_WITH_MAX_RECONSUME_TIMES => max,
             _ => config.retry_max_times,
         };
-        let orderly = self
-            .state
-            .locks
-            .any_stands(group, self.now_ms.max(self.state.log_time_ms));
+        let orderly = state.locks.any_stands(group, self.now_ms.max(state.log_time_ms));
         if sent.reconsume_times <= max && !orderly {
             return Ok(None);
         }
         let dlq = names::dlq(group);
-        let mut target = match self.state.topics.get(&dlq) {
+        let mut target = match state.topics.get(&dlq) {
             Some(topic) => Target::existing(topic),
             None => Target::created(TopicConfig::new(dlq, 1)),
         };
@@ -211,7 +219,8 @@ impl Surroundings<'_> {
         }
     }
 
-    fn single(&self, sent: &Incoming<'_>, target: Target, queue: QueueId) -> Result<Ready, Refusal> {
+    fn single(&self, sent: &Incoming<'_>, plan: Plan) -> Result<Ready, Refusal> {
+        let Plan { target, queue, levels } = plan;
         let scan = Scan::of(sent.properties);
         let unique_key = self.unique_key(&scan);
         let mut spec = self.spec(sent, &target, queue);
@@ -226,7 +235,7 @@ impl Surroundings<'_> {
             text.set(property::DELAY, "-1");
             None
         } else {
-            self.waits(&scan)?
+            waits(&scan, levels)?
         };
         if let Some((waiting_topic, waiting_queue)) = waits {
             text.push(property::REAL_TOPIC, &target.name);
@@ -244,21 +253,8 @@ impl Surroundings<'_> {
             shown_queue: queue,
             records,
             create: target.create,
-            unique_key,
+            unique_keys: vec![unique_key],
         })
-    }
-
-    /// Where a message with a delay level waits.
-    fn waits(&self, scan: &Scan<'_>) -> Result<Option<(&'static str, QueueId)>, Refusal> {
-        if let Some(level) = scan.delay_level {
-            let level = level.min(self.state.schedule.levels());
-            return Ok(Some((names::SCHEDULE, QueueId(level - 1))));
-        }
-        if scan.timer {
-            let text = "accurate timer message is not enabled, timerWheelEnable is false";
-            return Err(Refusal::Failed(text.into()));
-        }
-        Ok(None)
     }
 
     fn check_half(&self) -> Result<(), Refusal> {
@@ -272,7 +268,8 @@ impl Surroundings<'_> {
         Ok(())
     }
 
-    fn batch(&self, sent: &Incoming<'_>, target: Target, queue: QueueId) -> Result<Ready, Refusal> {
+    fn batch(&self, sent: &Incoming<'_>, plan: Plan) -> Result<Ready, Refusal> {
+        let Plan { target, queue, .. } = plan;
         if names::is_retry(sent.topic) || target.dead_letter {
             return Err(Refusal::MessageIllegal(
                 "batch message is not allowed for retry topics".into(),
@@ -281,7 +278,7 @@ impl Surroundings<'_> {
         let count = batch::count(sent.body, BATCH_MESSAGES_MAX);
         let count = count.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
         let mut records = BytesMut::with_capacity(sent.body.len() + count * 256);
-        let mut first_key = String::new();
+        let mut unique_keys = Vec::with_capacity(count);
         for item in batch::items(sent.body) {
             let item = item.map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
             let scan = Scan::of(item.properties);
@@ -296,9 +293,7 @@ impl Surroundings<'_> {
             spec.body = item.body;
             spec.properties = text.as_str();
             encode(&spec, &mut records)?;
-            if first_key.is_empty() {
-                first_key = unique_key;
-            }
+            unique_keys.push(unique_key);
         }
         Ok(Ready {
             topic: target.name.clone(),
@@ -306,7 +301,7 @@ impl Surroundings<'_> {
             shown_queue: queue,
             records,
             create: target.create,
-            unique_key: first_key,
+            unique_keys,
         })
     }
 
@@ -347,6 +342,18 @@ impl Surroundings<'_> {
             physical_offset: CommitLogOffset::ZERO,
         }
     }
+}
+
+/// Where a message with a delay level waits.
+fn waits(scan: &Scan<'_>, levels: u32) -> Result<Option<(&'static str, QueueId)>, Refusal> {
+    if let Some(level) = scan.delay_level {
+        return Ok(Some((names::SCHEDULE, QueueId(level.min(levels) - 1))));
+    }
+    if scan.timer {
+        let text = "accurate timer message is not enabled, timerWheelEnable is false";
+        return Err(Refusal::Failed(text.into()));
+    }
+    Ok(None)
 }
 
 fn encode(spec: &RecordSpec<'_>, out: &mut BytesMut) -> Result<(), Refusal> {

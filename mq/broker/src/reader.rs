@@ -1,0 +1,290 @@
+//! Stored messages and queue entries, as handlers and drivers read them. The only file here that reads from mq-store.
+
+use crate::state::State;
+use bytes::Bytes;
+use mq_base::env::task;
+use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, TagFilter};
+use mq_store::{ConsumeQueues, CqEntry, Log, Lookup, QueueRef};
+use std::io;
+
+/// A queue entry: where a record lies and how large it is.
+pub type Slot = CqEntry;
+
+/// Reads consume queues and the log of this member.
+#[derive(Clone)]
+pub struct Reader {
+    queues: ConsumeQueues,
+    log: Log,
+}
+
+/// What a look into a queue found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Where it began.
+    begin: QueueOffset,
+    bytes: usize,
+    /// A limit was reached.
+    full: bool,
+    /// Entries that match, in order, with their queue offsets.
+    pub found: Vec<(QueueOffset, Slot)>,
+    /// First offset not looked at.
+    pub next: QueueOffset,
+}
+
+/// Bounds of one scan.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimits {
+    /// Most messages; at least 1.
+    pub count: usize,
+    /// Most bytes; the first match is taken whatever its size.
+    pub bytes: usize,
+    /// Most entries looked at.
+    pub scanned: usize,
+}
+
+/// Records of the slots asked for, or why there are none.
+pub enum Records {
+    /// All of them, straight from memory.
+    Ready(Vec<Bytes>),
+    /// At least one lies on disk only: read them in a task that may wait.
+    Cold,
+}
+
+/// Entries read at a time.
+const ENTRIES_PER_READ: usize = 64;
+
+impl ScanLimits {
+    fn stop(&self, from: QueueOffset, end: QueueOffset) -> QueueOffset {
+        end.min(from.plus(self.scanned as u64))
+    }
+
+    fn chunk(&self, scan: &Scan, stop: QueueOffset) -> usize {
+        stop.since(scan.next).min(ENTRIES_PER_READ as u64) as usize
+    }
+}
+
+impl Scan {
+    fn from(begin: QueueOffset) -> Self {
+        Self {
+            begin,
+            bytes: 0,
+            full: false,
+            found: Vec::new(),
+            next: begin,
+        }
+    }
+
+    fn take(&mut self, entries: Vec<Slot>, filter: &TagFilter, limits: ScanLimits) {
+        for entry in entries {
+            if filter.matches(entry.tags_code) {
+                self.bytes += entry.size as usize;
+                if !self.found.is_empty() && self.bytes > limits.bytes {
+                    self.full = true;
+                    return;
+                }
+                self.found.push((self.next, entry));
+            }
+            self.next = self.next.plus(1);
+            if self.found.len() >= limits.count {
+                self.full = true;
+                return;
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Reads from these.
+    pub fn new(queues: ConsumeQueues, log: Log) -> Self {
+        Self { queues, log }
+    }
+
+    /// The queue files of a queue of the applied state.
+    pub fn queue(&self, state: &State, topic: &str, queue: QueueId) -> Option<QueueRef> {
+        let incarnation = state.topics.get(topic)?.incarnation;
+        self.queues.find(topic, incarnation, queue)
+    }
+
+    /// Looks for matching entries in `from..end`, as far as memory holds them; `None` if already the first lies on disk
+    /// only.
+    pub fn scan(
+        &self,
+        queue: &QueueRef,
+        from: QueueOffset,
+        end: QueueOffset,
+        filter: &TagFilter,
+        limits: ScanLimits,
+    ) -> Option<Scan> {
+        let mut scan = Scan::from(from);
+        let stop = limits.stop(from, end);
+        while scan.next < stop && !scan.full {
+            match self.queues.read_recent(queue, scan.next, limits.chunk(&scan, stop)) {
+                Some(entries) if entries.is_empty() => break,
+                Some(entries) => scan.take(entries, filter, limits),
+                None if scan.next == from => return None,
+                None => break,
+            }
+        }
+        self.still_there(queue, scan)
+    }
+
+    /// As [`scan`](Self::scan), from disk where needed.
+    pub async fn cold_scan(
+        &self,
+        queue: &QueueRef,
+        from: QueueOffset,
+        end: QueueOffset,
+        filter: &TagFilter,
+        limits: ScanLimits,
+    ) -> io::Result<Scan> {
+        let mut scan = Scan::from(from);
+        let stop = limits.stop(from, end);
+        while scan.next < stop && !scan.full {
+            let entries = self
+                .queues
+                .read_async(queue, scan.next, limits.chunk(&scan, stop))
+                .await?;
+            if entries.is_empty() {
+                break;
+            }
+            scan.take(entries, filter, limits);
+        }
+        Ok(self.still_there(queue, scan).unwrap_or_else(|| Scan::from(from)))
+    }
+
+    /// The store reads from the minimum where that has passed the offset asked for, so what was found is void then.
+    fn still_there(&self, queue: &QueueRef, scan: Scan) -> Option<Scan> {
+        (self.queues.bounds(queue).min <= scan.begin).then_some(scan)
+    }
+
+    /// One entry.
+    pub async fn slot(&self, queue: &QueueRef, at: QueueOffset) -> io::Result<Option<Slot>> {
+        let entries = self.queues.read_async(queue, at, 1).await?;
+        Ok(entries.first().copied().filter(|_| self.queues.bounds(queue).min <= at))
+    }
+
+    /// Entries from `from` on, at most `max`.
+    pub async fn slots(&self, queue: &QueueRef, from: QueueOffset, max: usize) -> io::Result<Vec<Slot>> {
+        self.queues.read_async(queue, from, max).await
+    }
+
+    /// The records of slots, if all are in memory. What retention has deleted meanwhile is left out.
+    pub fn records(&self, slots: &[(QueueOffset, Slot)]) -> io::Result<Records> {
+        let mut records = Vec::with_capacity(slots.len());
+        let mut cold = false;
+        let mut damaged = None;
+        let mut rest = slots.iter();
+        let wanted = slots.iter().map(|(_, slot)| (slot.offset, slot.size as usize));
+        self.log.bytes_at_each(wanted, |lookup| {
+            let Some((offset, slot)) = rest.next() else {
+                return false;
+            };
+            match lookup {
+                Lookup::Ready(bytes) => match checked(bytes, *offset, slot) {
+                    Ok(bytes) => records.push(bytes),
+                    Err(error) => damaged = Some(error),
+                },
+                Lookup::Cold => cold = true,
+                Lookup::Gone => {}
+            }
+            !cold && damaged.is_none()
+        });
+        match damaged {
+            Some(error) => Err(error),
+            None if cold => Ok(Records::Cold),
+            None => Ok(Records::Ready(records)),
+        }
+    }
+
+    /// The first records of slots, from disk where needed; at least one unless retention has deleted the first.
+    pub async fn cold_records(&self, slots: &[(QueueOffset, Slot)]) -> io::Result<Vec<Bytes>> {
+        let wanted = slots
+            .iter()
+            .map(|(_, slot)| (slot.offset, slot.size as usize))
+            .collect();
+        let read = match self.log.read_bytes_cold_each(wanted).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
+        };
+        read.into_iter()
+            .zip(slots)
+            .map(|(bytes, (offset, slot))| checked(bytes, *offset, slot))
+            .collect()
+    }
+
+    /// A record known to lie at `at`; `None` if it is not there any more.
+    pub async fn record(&self, at: CommitLogOffset, size: u32) -> io::Result<Option<Bytes>> {
+        match self.log.bytes_at(at, size as usize) {
+            Lookup::Ready(bytes) => Ok(Some(bytes)),
+            Lookup::Gone => Ok(None),
+            Lookup::Cold => match self.log.read_bytes_cold(at, size as usize).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                read => read.map(Some),
+            },
+        }
+    }
+
+    /// The record that starts at a commit log offset a client named, if one starts there.
+    pub async fn record_at(&self, at: CommitLogOffset) -> io::Result<Option<Bytes>> {
+        let log = self.log.clone();
+        let read = task::spawn_blocking("read record", move || log.record_at(at))
+            .join()
+            .await;
+        let Some(bytes) = read.map_err(io::Error::other)?? else {
+            return Ok(None);
+        };
+        let fits = RecordView::parse(&bytes).is_ok_and(|record| record.physical_offset() == at);
+        Ok(fits.then_some(bytes))
+    }
+
+    /// First offset in `from..end` whose record was stored at or after `time_ms`; `end` if none.
+    pub async fn first_stored_at_or_after(
+        &self,
+        queue: &QueueRef,
+        from: QueueOffset,
+        end: QueueOffset,
+        time_ms: i64,
+    ) -> io::Result<QueueOffset> {
+        let (mut low, mut high) = (from.get(), end.get());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.stored_ms(queue, QueueOffset(middle)).await? {
+                Some(stored) if stored >= time_ms => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        Ok(QueueOffset(low))
+    }
+
+    /// Store time of the message at a queue offset.
+    pub async fn stored_ms(&self, queue: &QueueRef, at: QueueOffset) -> io::Result<Option<i64>> {
+        let Some(slot) = self.slot(queue, at).await? else {
+            return Ok(None);
+        };
+        let records = self.cold_records(&[(at, slot)]).await?;
+        Ok(records
+            .first()
+            .and_then(|bytes| RecordView::parse(bytes).ok())
+            .map(|record| record.store_timestamp()))
+    }
+}
+
+/// That the bytes are the record the entry means: its size, its place in the queue and in the log.
+fn checked(bytes: Bytes, offset: QueueOffset, slot: &Slot) -> io::Result<Bytes> {
+    let number = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .map(|b| u64::from_be_bytes(b.try_into().unwrap_or_default()))
+    };
+    let size = bytes
+        .get(..4)
+        .map(|b| u32::from_be_bytes(b.try_into().unwrap_or_default()));
+    if size == Some(slot.size) && number(20) == Some(offset.get()) && number(28) == Some(slot.offset.get()) {
+        return Ok(bytes);
+    }
+    let text = format!(
+        "no record of queue offset {offset} at commit log offset {}",
+        slot.offset
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
