@@ -491,7 +491,10 @@ impl<'a> Rest<'a> {
     fn part(&mut self, width: usize, what: &'static str) -> Result<(usize, &'a [u8]), RecordError> {
         let start = self.at + width;
         let length = self.bytes.get(self.at..start).ok_or(RecordError::Length(what))?;
-        // Java's lengths are signed; the highest one would be negative there and is far beyond any record here.
+        // Java's lengths are signed.
+        if length[0] & 0x80 != 0 {
+            return Err(RecordError::Length(what));
+        }
         let length = length.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
         let end = start.checked_add(length).ok_or(RecordError::Length(what))?;
         let part = self.bytes.get(start..end).ok_or(RecordError::Length(what))?;
