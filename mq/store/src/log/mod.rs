@@ -380,6 +380,8 @@ impl fmt::Debug for Shared {
 struct State {
     base: Tail,
     tail: Tail,
+    /// Index of the group's very first entry, which Raft chooses; `None` while the log never had one.
+    origin: Option<RaftIndex>,
     window: Window,
     sparse: SparseIndex,
     damage: Option<Damage>,
@@ -451,7 +453,7 @@ impl Log {
 
     /// Index of the first entry; the next one to come if the log is empty.
     pub fn first(&self) -> RaftIndex {
-        self.base().last.map_or(RaftIndex(0), |last| last.index.next())
+        self.shared.state.read().first()
     }
 
     /// Commit log offset of an entry of `length` bytes if it were appended now.
@@ -650,6 +652,18 @@ impl Log {
 }
 
 impl State {
+    /// Index of the first entry, or of the next one to come.
+    fn first(&self) -> RaftIndex {
+        match self.base.last {
+            Some(last) => last.index.next(),
+            None => self.origin.unwrap_or_default(),
+        }
+    }
+
+    fn holds(&self, index: RaftIndex) -> bool {
+        index >= self.first() && self.tail.last.is_some_and(|last| index <= last.index)
+    }
+
     /// Checks that `entry` continues the log and makes it visible.
     fn admit(&mut self, entry: &Entry, segment_bytes: u64) -> io::Result<()> {
         if let Some(damage) = &self.damage {
@@ -669,6 +683,9 @@ impl State {
             && last.index.next() != entry.index()
         {
             return Err(invalid("an entry skips an index"));
+        }
+        if self.tail.last.is_none() {
+            self.origin = Some(entry.index());
         }
         self.tail = Tail::after(entry);
         self.sparse

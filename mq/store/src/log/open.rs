@@ -141,6 +141,7 @@ pub(super) fn open(
         unclean_machine,
         fresh,
     };
+    let origin = sparse.iter().next().map(|(index, _)| RaftIndex(index));
     let (poisoned, _) = StopSource::new();
     let shared = Shared {
         disk,
@@ -149,6 +150,7 @@ pub(super) fn open(
         state: RwLock::new(State {
             base,
             tail,
+            origin,
             window: Window::new(options.window_bytes),
             sparse,
             damage,
@@ -190,7 +192,9 @@ fn tail_of(held: Held) -> Option<Tail> {
 fn remove_strays(segments: &Segments, base: Tail, tail: Tail) -> io::Result<()> {
     let size = segments.segment_bytes;
     let keep_to = segments.base_of(tail.next_offset.get()) + size;
-    segments.remove(|start| start + size <= base.next_offset.get() || start > keep_to, true)
+    // Only those below may be recycled: in one from beyond, entries that were cut would be at home again.
+    segments.remove(|start| start > keep_to, false)?;
+    segments.remove(|start| start + size <= base.next_offset.get(), true)
 }
 
 /// The fold over the log's headers, and over whole entries above the flush mark.
@@ -305,7 +309,8 @@ impl<'a> Fold<'a> {
             self.damage = Some(Damage::new(end.offset.get(), index, what));
             return Ok(());
         }
-        let torn = end.what != What::Nothing;
+        // Whole entries of another chain are what a truncation leaves behind.
+        let torn = matches!(end.what, What::Torn(_) | What::Garbage(_));
         if torn {
             self.cut = Some(Cut {
                 offset: self.tail.next_offset,
@@ -406,6 +411,9 @@ pub(super) fn repair(shared: &Shared, entries: &[Entry]) -> io::Result<Option<Ta
     fold.tail = tail;
     fold.run()?;
     let mut state = shared.state.write();
+    if state.tail.last.is_none() {
+        state.origin = entries.first().map(Entry::index);
+    }
     state.tail = fold.tail;
     state.damage = fold.damage;
     for (index, offset) in sparse.iter().chain(fold.sparse.iter()) {
@@ -419,10 +427,7 @@ fn check_link(shared: &Shared, entry: &Entry) -> io::Result<()> {
     let wrong = || invalid("a repair is not a link of the chain");
     let index = entry.index();
     let length = entry.len() as u64;
-    let inside = {
-        let state = shared.state.read();
-        state.tail.last.is_some_and(|last| index <= last.index) && state.base.last.is_none_or(|base| index > base.index)
-    };
+    let inside = shared.state.read().holds(index);
     if !inside || length > shared.segments.segment_bytes {
         return Err(wrong());
     }

@@ -185,7 +185,7 @@ impl Shared {
                 if next >= end {
                     return Ok(out);
                 }
-                if state.base.last.is_some_and(|base| next <= base.index) {
+                if next < state.first() {
                     return Err(gone());
                 }
                 while next < end
@@ -247,9 +247,7 @@ impl Shared {
 
     /// Whether the log was cut or purged at `index` while a read was under way.
     fn is_cut_at(&self, index: RaftIndex) -> bool {
-        let state = self.state.read();
-        let purged = state.base.last.is_some_and(|base| index <= base.index);
-        purged || state.tail.last.is_none_or(|last| index > last.index)
+        !self.state.read().holds(index)
     }
 
     fn entry_at(&self, header: &Header) -> io::Result<Entry> {
@@ -283,9 +281,7 @@ impl Shared {
             if let Some(entry) = state.window.get(index) {
                 return Ok((*entry.header(), entry.hash()));
             }
-            let inside = state.tail.last.is_some_and(|last| index <= last.index)
-                && state.base.last.is_none_or(|base| index > base.index);
-            if !inside {
+            if !state.holds(index) {
                 return Err(invalid("no such entry in the log"));
             }
             (state.sparse.floor(index.get()), state.base)
@@ -320,11 +316,10 @@ impl Shared {
     /// Remembers where passed entries are, for the next cold read.
     fn note(&self, passed: &[(u64, u64)], upto: RaftIndex) {
         let mut state = self.state.write();
-        let still = state.tail.last.is_some_and(|last| upto <= last.index)
-            && state
-                .base
-                .last
-                .is_none_or(|base| passed.first().is_some_and(|(first, _)| *first > base.index.get()));
+        let still = state.holds(upto)
+            && passed
+                .first()
+                .is_some_and(|(first, _)| RaftIndex(*first) >= state.first());
         if still {
             for (index, offset) in passed {
                 state.sparse.note(*index, *offset, self.segments.segment_bytes);

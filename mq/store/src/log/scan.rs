@@ -46,7 +46,7 @@ pub(crate) enum What {
     Torn(EntryError),
     /// A header that names this place but does not follow.
     OtherChain,
-    /// Bytes that are no header.
+    /// Almost a header.
     Garbage(EntryError),
 }
 
@@ -119,6 +119,8 @@ impl<'a> Scan<'a> {
         }
         let header = match Header::decode(&bytes) {
             Ok(header) => header,
+            // Any old bytes: a recycled segment is full of them.
+            Err(EntryError::Magic(_)) => return Ok(Err(What::Nothing)),
             Err(error) => return Ok(Err(What::Garbage(error))),
         };
         if header.offset.get() != offset {

@@ -40,6 +40,8 @@ pub(super) struct Writer {
     run: Vec<Entry>,
     run_bytes: usize,
     dones: Vec<Done>,
+    /// In the simulator outcomes are told only after the time that the disk would have taken.
+    held: Option<Vec<(Done, io::Result<()>)>>,
 }
 
 /// Starts the writer's thread, or its task in the simulator.
@@ -47,12 +49,18 @@ pub(super) fn start(shared: &Arc<Shared>) {
     let mut writer = Writer::new(shared.clone());
     let shared = shared.clone();
     if env::is_simulated() {
+        writer.held = Some(Vec::new());
         env::task::spawn("log-writer", async move {
             let mut step = Step::Idle;
             loop {
                 let taken = shared.jobs.take_async(patience(step)).await;
                 let closed = taken.closed;
                 step = writer.run_batch(taken.items);
+                let delay = shared.disk.take_delay();
+                if !delay.is_zero() {
+                    env::clock::sleep(delay).await;
+                }
+                writer.tell_held();
                 if closed && step == Step::Idle {
                     return shared.chores.close();
                 }
@@ -90,6 +98,26 @@ impl Writer {
             run: Vec::new(),
             run_bytes: 0,
             dones: Vec::new(),
+            held: None,
+        }
+    }
+
+    fn tell(&mut self, done: Done, outcome: io::Result<()>) {
+        match &mut self.held {
+            Some(held) => held.push((done, outcome)),
+            None => done(outcome),
+        }
+    }
+
+    fn tell_held(&mut self) {
+        for (done, outcome) in self.held.iter_mut().flat_map(std::mem::take) {
+            done(outcome);
+        }
+    }
+
+    fn tell_appended(&mut self) {
+        for done in std::mem::take(&mut self.dones) {
+            self.tell(done, Ok(()));
         }
     }
 
@@ -127,20 +155,18 @@ impl Writer {
         let again = || io::Error::new(error.kind(), error.to_string());
         self.run.clear();
         self.run_bytes = 0;
-        for done in self.dones.drain(..) {
-            done(Err(again()));
+        for done in std::mem::take(&mut self.dones) {
+            self.tell(done, Err(again()));
         }
-        for job in self.backlog.drain(..) {
-            job.into_done()(Err(again()));
+        for job in std::mem::take(&mut self.backlog) {
+            self.tell(job.into_done(), Err(again()));
         }
     }
 
     /// Writes the collected entries and reports them. A full disk changes nothing; any other error is final.
     fn write_out(&mut self) -> io::Result<()> {
         if self.run.is_empty() {
-            for done in self.dones.drain(..) {
-                done(Ok(()));
-            }
+            self.tell_appended();
             return Ok(());
         }
         // All segments first: running out of space must leave nothing half done.
@@ -162,9 +188,7 @@ impl Writer {
         if let Some(last) = run.last() {
             self.written(Tail::after(last), &touched);
         }
-        for done in self.dones.drain(..) {
-            done(Ok(()));
-        }
+        self.tell_appended();
         Ok(())
     }
 
@@ -253,7 +277,7 @@ impl Writer {
                 self.run.extend(entries);
                 return self.dones.push(done);
             }
-            Job::Fail(error, done) => return done(Err(error)),
+            Job::Fail(error, done) => return self.tell(done, Err(error)),
             Job::Flush(done) => return self.shared.chores.push(Chore::Flush(done)),
             Job::Vote(vote, done) => return self.vote(vote, done),
             Job::Repair(entries, done) => return self.repair(&entries, done),
@@ -264,11 +288,12 @@ impl Writer {
         if let Err(error) = &result {
             self.shared.poison(what, error);
         }
-        done(result);
+        self.tell(done, result);
     }
 
-    fn vote(&self, vote: Vec<u8>, done: Done) {
-        let mut small = self.shared.small.lock();
+    fn vote(&mut self, vote: Vec<u8>, done: Done) {
+        let shared = self.shared.clone();
+        let mut small = shared.small.lock();
         let saved = small.vote.save(&vote);
         if let Err(error) = &saved {
             self.shared.poison("save the vote", error);
@@ -276,7 +301,7 @@ impl Writer {
             *self.shared.vote.lock() = Some(vote.into());
         }
         let mirror = saved.is_ok();
-        done(saved);
+        self.tell(done, saved);
         // The copy protects against a damaged sector; nobody waits for it.
         if mirror && let Err(error) = small.vote.mirror() {
             self.shared.poison("save the vote", &error);
@@ -344,13 +369,13 @@ impl Writer {
                     durable.written = tail;
                     durable.flushed = tail;
                 }
-                done(Ok(()));
+                self.tell(done, Ok(()));
             }
             Err(error) => {
                 if error.kind() != io::ErrorKind::InvalidInput {
                     self.shared.poison("repair the log", &error);
                 }
-                done(Err(error));
+                self.tell(done, Err(error));
             }
         }
     }

@@ -1,0 +1,267 @@
+//! Torn tails, decayed bits, old bytes: what is cut, what is damage, what is repaired.
+
+use super::*;
+
+/// Three entries below the flush mark, two above it; the process dies.
+fn five() -> (Arc<SimDisk>, Vec<Entry>) {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let mut entries = Vec::new();
+    for len in [50, 300, 20] {
+        let entry = next(&rig.log, 1, len);
+        rig.put(&entry);
+        entries.push(entry);
+    }
+    rig.flush();
+    for len in [100, 130] {
+        let entry = next(&rig.log, 1, len);
+        rig.put(&entry);
+        entries.push(entry);
+    }
+    (disk, entries)
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut_to_the_last_whole_entry() {
+    let (_, entries) = five();
+    let from = entries[3].offset().get();
+    let to = entries[4].end().get();
+    for at in from..to {
+        for junk in [0u8, 0xA7] {
+            let (disk, _) = five();
+            scribble(&disk, at, &vec![junk; (to - at) as usize]);
+            let (rig, recovered) = open(&disk, options(true), None);
+            let whole = if at < entries[4].offset().get() { 3 } else { 4 };
+            assert_eq!(recovered.damage, None, "torn at {at}");
+            // A torn run of bytes that were equal to the junk anyway is not torn.
+            let got = all(&rig.log);
+            let intact = got.len() > whole && got[..] == entries[..got.len()];
+            assert!(intact || got == entries[..whole], "torn at {at}: {got:?}");
+            assert_eq!(recovered.tail, Tail::after(got.last().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_never_comes_back() {
+    let (disk, entries) = five();
+    // The fourth entry is torn; the fifth is intact behind it.
+    scribble(&disk, entries[3].offset().get() + 70, &[0xFF; 8]);
+    let (mut rig, recovered) = open(&disk, options(true), None);
+    assert!(recovered.cut.is_some());
+    assert_eq!(all(&rig.log), entries[..3]);
+    let other = next(&rig.log, 2, 10);
+    rig.put(&other);
+    drop(rig);
+    let (rig, recovered) = open(&disk, options(true), None);
+    assert_eq!(recovered.tail, Tail::after(&other));
+    assert_eq!(all(&rig.log).len(), 4);
+}
+
+#[test]
+fn a_flipped_header_below_the_mark_is_damage_and_a_peer_repairs_it() {
+    let (_, entries) = five();
+    for bit in 0..HEADER_BITS {
+        let (disk, _) = five();
+        let at = entries[1].offset().get();
+        assert!(disk.flip_bit(&segment_path(0), at + u64::from(bit / 8), (bit % 8) as u8));
+        let (mut rig, recovered) = open(&disk, options(true), None);
+        let damage = recovered.damage.expect("damage");
+        assert_eq!(damage.offset, entries[1].offset(), "bit {bit}");
+        assert_eq!(damage.index, Some(RaftIndex(2)));
+        assert_eq!(rig.log.damage(), Some(damage));
+        assert_eq!(all(&rig.log), entries[..1]);
+
+        // Nothing may be added or cut meanwhile.
+        let refused = rig.run(|log, done| log.truncate_after(None, done)).unwrap_err();
+        assert!(Damage::of(&refused).is_some());
+        let entry = next(&rig.log, 2, 1);
+        rig.run(|log, done| log.append(vec![entry], done)).unwrap_err();
+        // Not every entry will do.
+        rig.run(|log, done| log.repair(vec![entries[3].clone()], done))
+            .unwrap_err();
+        rig.run(|log, done| log.repair(vec![entries[1].clone()], done)).unwrap();
+        assert_eq!(rig.log.damage(), None);
+        assert_eq!(all(&rig.log), entries);
+        let more = next(&rig.log, 2, 1);
+        rig.put(&more);
+        drop(rig);
+        let (rig, recovered) = open(&disk, options(true), None);
+        assert_eq!(recovered.damage, None);
+        assert_eq!(all(&rig.log).len(), 6);
+    }
+}
+
+const HEADER_BITS: u32 = crate::entry::HEADER_LEN as u32 * 8;
+
+#[test]
+fn two_damaged_places_are_repaired_one_after_the_other() {
+    let (disk, entries) = five();
+    for damaged in [0, 2] {
+        assert!(disk.flip_bit(&segment_path(0), entries[damaged].offset().get() + 3, 1));
+    }
+    let (mut rig, _) = open(&disk, options(true), None);
+    rig.run(|log, done| log.repair(vec![entries[0].clone()], done)).unwrap();
+    let second = rig.log.damage().expect("the second place");
+    assert_eq!(second.offset, entries[2].offset());
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], done)).unwrap();
+    assert_eq!(rig.log.damage(), None);
+    assert_eq!(all(&rig.log), entries);
+}
+
+#[test]
+fn a_flipped_payload_is_found_by_the_read_and_repaired() {
+    let (disk, entries) = five();
+    let (offset, body) = message(&entries[1]);
+    assert!(disk.flip_bit(&segment_path(0), offset.get() + 40, 6));
+    let (mut rig, recovered) = open(&disk, options(true), None);
+    assert_eq!(recovered.damage, None, "payloads below the mark are not read at open");
+    let error = rig.log.read(RaftIndex(1)..RaftIndex(6), u64::MAX).unwrap_err();
+    assert_eq!(Damage::of(&error).expect("damage").index, Some(RaftIndex(2)));
+    let error = rig.log.read(RaftIndex(2)..RaftIndex(3), u64::MAX).unwrap_err();
+    assert_eq!(Damage::of(&error).expect("damage").offset, entries[1].offset());
+    assert_eq!(rig.log.bytes_at(offset, body.len()), Lookup::Cold);
+    assert_eq!(rig.log.record_at(offset).unwrap(), None);
+
+    let mut forged = EntryBuilder::new(8);
+    forged.push_message(&record(300, 9));
+    let header = *entries[1].header();
+    let forged = forged.finish(header.id, header.offset, header.previous, 0, EntryKind::Batch);
+    rig.run(|log, done| log.repair(vec![forged], done)).unwrap_err();
+    rig.run(|log, done| log.repair(vec![entries[1].clone()], done)).unwrap();
+    assert_eq!(all(&rig.log), entries);
+    assert_eq!(rig.log.record_at(offset).unwrap(), Some(body));
+}
+
+#[test]
+fn a_header_lost_at_run_time_is_repaired_between_its_neighbours() {
+    let (disk, entries) = five();
+    let (mut rig, _) = open(&disk, options(true), None);
+    scribble(&disk, entries[2].offset().get(), &[0; 64]);
+    rig.log.read(RaftIndex(3)..RaftIndex(4), u64::MAX).unwrap_err();
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], done)).unwrap();
+    assert_eq!(all(&rig.log), entries);
+}
+
+#[test]
+fn a_lost_or_cut_segment_below_the_mark_is_damage() {
+    for cut in [false, true] {
+        let disk = SimDisk::new(1);
+        let (mut rig, _) = open(&disk, options(true), None);
+        let mut entries = Vec::new();
+        for _ in 0..40 {
+            let entry = next(&rig.log, 1, 300);
+            rig.put(&entry);
+            entries.push(entry);
+        }
+        rig.flush();
+        drop(rig);
+        if cut {
+            let file = disk.open(&segment_path(4096), OpenMode::ReadWrite).unwrap();
+            file.set_len(100).unwrap();
+        } else {
+            disk.remove(&segment_path(4096)).unwrap();
+        }
+        let known = Known::of(&entries[35]);
+        for from in [None, Some(known)] {
+            let (rig, recovered) = open(&disk, options(true), from);
+            let damage = recovered.damage.expect("damage");
+            let lost = entries.iter().find(|entry| entry.offset().get() >= 4096).unwrap();
+            assert!(damage.offset.get() <= lost.offset().get() && damage.offset.get() > 3000);
+            rig.log
+                .append(vec![next(&rig.log, 1, 1)], Box::new(|result| assert!(result.is_err())));
+        }
+    }
+}
+
+#[test]
+fn old_bytes_of_a_recycled_segment_are_no_tail() {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let mut entries = Vec::new();
+    for _ in 0..30 {
+        let entry = next(&rig.log, 1, 300);
+        rig.put(&entry);
+        entries.push(entry);
+    }
+    rig.run(|log, done| log.purge(entries[25].id(), done)).unwrap();
+    let recycled = |disk: &SimDisk| {
+        let files = disk.files();
+        files
+            .iter()
+            .filter(|(path, _)| path.to_string_lossy().contains("recycled-"))
+            .count()
+    };
+    assert_eq!(recycled(&disk), 2);
+    for _ in 0..12 {
+        let entry = next(&rig.log, 1, 300);
+        rig.put(&entry);
+        entries.push(entry);
+    }
+    assert!(recycled(&disk) < 2, "none was used again");
+    drop(rig);
+    let (rig, recovered) = open(&disk, options(true), None);
+    assert_eq!(recovered.tail, Tail::after(&entries[41]));
+    assert_eq!(recovered.damage, None);
+    assert_eq!(recovered.cut, None, "old bytes are not even torn");
+    assert_eq!(all(&rig.log), entries[26..]);
+}
+
+#[test]
+fn an_older_successor_does_not_hide_an_entry_that_rolled_over() {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let first = next(&rig.log, 1, 2000);
+    rig.put(&first);
+    // What an earlier leader may have left right behind the tail, never reported and never cut.
+    let old = next(&rig.log, 1, 10);
+    scribble(&disk, old.offset().get(), old.bytes());
+    let big = next(&rig.log, 2, 3000);
+    assert_eq!(big.offset().get(), 4096, "it has to roll over");
+    rig.put(&big);
+    drop(rig);
+    let (rig, _) = open(&disk, options(true), None);
+    assert_eq!(all(&rig.log), [first, big]);
+}
+
+#[test]
+fn a_folder_of_another_group_or_a_newer_format_is_refused() {
+    let disk = SimDisk::new(1);
+    drop(open(&disk, options(true), None));
+    let dynamic: Arc<dyn Disk> = Arc::new(disk.clone());
+    let other = LogOptions {
+        group: "h".into(),
+        ..options(true)
+    };
+    let error = Log::open_idle(dynamic.clone(), Path::new(DIR), other, None).unwrap_err();
+    assert!(error.to_string().contains("c/g"), "{error}");
+
+    let identity = Path::new(DIR).join("identity");
+    let payload = {
+        let id = Identity::peek(&disk, Path::new(DIR)).unwrap().unwrap();
+        serde_json::to_vec(&id).unwrap()
+    };
+    let newer = crate::container::Stamp {
+        magic: 0x4642_4944,
+        version: 99,
+    };
+    crate::container::replace(&disk, &identity, newer, &payload).unwrap();
+    let error = Log::open_idle(dynamic, Path::new(DIR), options(true), None).unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[test]
+fn a_folder_keeps_its_node_and_its_segment_size() {
+    let disk = SimDisk::new(1);
+    let (rig, first) = open(&disk, options(true), None);
+    assert!(first.fresh);
+    drop(rig);
+    let bigger = LogOptions {
+        segment_bytes: 8192,
+        ..options(true)
+    };
+    let (rig, again) = open(&disk, bigger, None);
+    assert_eq!(rig.log.segment_bytes(), 4096);
+    assert_eq!(again.node, first.node);
+    assert!(!again.fresh);
+}
