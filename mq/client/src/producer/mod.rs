@@ -286,6 +286,18 @@ impl Producer {
         }
     }
 
+    /// [`Self::send_batch`] that returns at once; `done` is called with the outcome.
+    pub fn send_batch_async(
+        &self,
+        messages: Vec<Message>,
+        done: impl FnOnce(Result<SendResult, SendError>) + Send + 'static,
+    ) {
+        match self.shared.prepare_batch(messages) {
+            Ok(prepared) => self.shared.clone().deliver_async(prepared, Box::new(done)),
+            Err(error) => done(Err(error.into())),
+        }
+    }
+
     /// Sends without waiting for an answer: whether the message is stored stays unknown.
     ///
     /// # Errors
