@@ -11,6 +11,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use mq_base::env::clock::{self, Instant};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 /// A failed address is tried again after the others, or after this time.
 const SUSPECT_FOR: Duration = Duration::from_millis(500);
@@ -24,6 +25,8 @@ pub(crate) struct BrokerGroup {
     pub(crate) name: Arc<str>,
     // A lock and not a task: held for a few loads by every send.
     state: Mutex<State>,
+    /// Woken when the target changes: long polls at the old one are given up.
+    moved: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +54,19 @@ impl BrokerGroup {
             .cloned()
     }
 
+    /// Waits until the group's target is another than `addr`.
+    pub(crate) async fn moved_from(&self, addr: &Arc<str>) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.target().as_ref() != Some(addr) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// All members' addresses, the leader's first.
     pub(crate) fn members(&self) -> Vec<(u64, Arc<str>)> {
         let state = self.state.lock();
@@ -76,6 +92,7 @@ impl BrokerGroup {
         let fresh = healthy.is_some();
         if state.target.as_deref() == Some(addr) {
             state.target = healthy.or_else(|| others().next().cloned());
+            self.moved.notify_waiters();
         }
         fresh
     }
@@ -95,6 +112,7 @@ impl BrokerGroup {
                 state.suspects.retain(|(suspect, _)| suspect != leader);
             }
             state.target = leader.or_else(|| members.values().next().cloned());
+            self.moved.notify_waiters();
         }
         state.members = members;
         true
@@ -133,6 +151,7 @@ impl Brokers {
         let group = BrokerGroup {
             name: name.into(),
             state: Mutex::default(),
+            moved: Notify::new(),
         };
         group.update(members);
         self.groups.write().insert(group.name.clone(), Arc::new(group));

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
 use mq_message::{CommitLogOffset, QueueOffset, property};
 use mq_net::{CloseReason, Connection, Inbound};
 use mq_remoting::{Command, code};
@@ -48,7 +49,7 @@ impl Reply {
     }
 
     /// Answers with a body.
-    pub(crate) fn body(mut self, body: String) {
+    pub(crate) fn body(mut self, body: Bytes) {
         if let Some(request) = self.request.take() {
             let answer = Command::response(&request, code::response::SUCCESS);
             self.connection.respond(answer.with_body(body));

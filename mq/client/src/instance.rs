@@ -432,6 +432,15 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Tells one consumer to divide queues again.
+    pub(crate) fn tell_rebalance(&self, group: &str) {
+        if let Some(consumer) = self.groups.read().consumers.get(group) {
+            let _ = consumer.events.try_send(ConsumerEvent::Rebalance);
+        }
+    }
+}
+
 /// An answer with a code other than success as an error.
 pub(crate) fn succeed(answer: Command, addr: &str) -> Result<Command, CallError> {
     if answer.code == code::response::SUCCESS {

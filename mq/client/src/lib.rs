@@ -22,6 +22,7 @@ mod transport;
 mod wire;
 
 pub use config::ClientConfig;
+pub use consumer::{ConsumeFrom, ConsumeStatus, Filter, LitePullConsumer, MessageModel, OrderlyStatus, PushConsumer};
 pub use error::{CallError, SendError};
 pub use instance::ClientInstance;
 pub use message::{DecodeError, Message, MessageError, MessageExt, MessageQueue};

@@ -1,7 +1,7 @@
 //! What a push consumer holds of one queue: messages pulled and not yet consumed, and how far its offset may move.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mq_base::env::clock::{self, Instant};
@@ -36,15 +36,18 @@ pub(crate) struct ProcessQueue {
     /// Woken when the queue is taken away or its lock changes.
     changed: Notify,
     dropped: AtomicBool,
+    /// Calls of the listener that run now.
+    running: AtomicUsize,
+    idle: Notify,
     locked_at: Mutex<Option<Instant>>,
-    pub(crate) last_pull_ms: std::sync::atomic::AtomicI64,
-    pub(crate) last_consume_ms: std::sync::atomic::AtomicI64,
+    pub(crate) last_pull_ms: AtomicI64,
+    pub(crate) last_consume_ms: AtomicI64,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Offset → size and time of arrival of each message not yet consumed.
-    messages: BTreeMap<QueueOffset, (usize, Instant)>,
+    /// Offset → message and time of arrival, of what is not yet consumed.
+    messages: BTreeMap<QueueOffset, (MessageExt, Instant)>,
     bytes: usize,
     /// Where the next pull starts: all before it has been pulled or filtered out. Never behind a held message.
     next: Option<QueueOffset>,
@@ -67,6 +70,8 @@ impl ProcessQueue {
             space: Notify::new(),
             changed: Notify::new(),
             dropped: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            idle: Notify::new(),
             locked_at: Mutex::new(None),
             last_pull_ms: 0.into(),
             last_consume_ms: 0.into(),
@@ -79,7 +84,11 @@ impl ProcessQueue {
         let mut held = self.held.lock();
         for message in messages {
             let size = message.memory_bytes();
-            if held.messages.insert(message.queue_offset(), (size, now)).is_none() {
+            if held
+                .messages
+                .insert(message.queue_offset(), (message.clone(), now))
+                .is_none()
+            {
                 held.bytes += size;
             }
         }
@@ -90,8 +99,8 @@ impl ProcessQueue {
     pub(crate) fn done(&self, offsets: impl Iterator<Item = QueueOffset>) -> Option<QueueOffset> {
         let mut held = self.held.lock();
         for offset in offsets {
-            if let Some((size, _)) = held.messages.remove(&offset) {
-                held.bytes -= size;
+            if let Some((message, _)) = held.messages.remove(&offset) {
+                held.bytes -= message.memory_bytes();
             }
         }
         let committable = held.committable();
@@ -115,11 +124,11 @@ impl ProcessQueue {
         self.held.lock().messages.contains_key(&offset)
     }
 
-    /// Offsets of messages that arrived before `before`, oldest first, at most 16.
-    pub(crate) fn older_than(&self, before: Instant) -> Vec<QueueOffset> {
+    /// Messages that arrived before `before`, oldest first, at most 16.
+    pub(crate) fn older_than(&self, before: Instant) -> Vec<MessageExt> {
         let held = self.held.lock();
-        let old = held.messages.iter().filter(|(_, (_, at))| *at < before);
-        old.map(|(offset, _)| *offset).take(16).collect()
+        let old = held.messages.values().filter(|(_, at)| *at < before);
+        old.map(|(message, _)| message.clone()).take(16).collect()
     }
 
     /// Waits until there is room under the limits, or the queue is dropped.
@@ -143,9 +152,36 @@ impl ProcessQueue {
             || limits.span.is_some_and(|limit| span > limit)
     }
 
+    /// Begins a call of the listener; `None` if the queue was taken away. The call ends when the guard is dropped.
+    pub(crate) fn begin(&self) -> Option<Running<'_>> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self);
+        if self.dropped.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.last_consume_ms.store(clock::wall_ms(), Ordering::Relaxed);
+        Some(running)
+    }
+
+    /// Waits until no call of the listener runs, at most `limit`; says whether that is so.
+    pub(crate) async fn idle(&self, limit: Duration) -> bool {
+        let wait = async {
+            loop {
+                let idle = self.idle.notified();
+                tokio::pin!(idle);
+                idle.as_mut().enable();
+                if self.running.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        clock::timeout(limit, wait).await.is_ok()
+    }
+
     /// Takes the queue away: loops over it end.
     pub(crate) fn drop_queue(&self) {
-        self.dropped.store(true, Ordering::Release);
+        self.dropped.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
         self.space.notify_waiters();
         self.space.notify_one();
@@ -177,9 +213,9 @@ impl ProcessQueue {
         }
     }
 
-    /// The broker granted or refused the lock just now.
-    pub(crate) fn set_locked(&self, locked: bool) {
-        *self.locked_at.lock() = locked.then(clock::now);
+    /// When the broker was asked for the lock it granted; `None` if it refused.
+    pub(crate) fn set_locked(&self, asked: Option<Instant>) {
+        *self.locked_at.lock() = asked;
         self.changed.notify_waiters();
     }
 
@@ -198,6 +234,17 @@ impl ProcessQueue {
             max: held.messages.last_key_value().map_or(0, |(o, _)| o.get()),
             count: held.messages.len(),
             bytes: held.bytes,
+        }
+    }
+}
+
+/// A call of the listener that runs.
+pub(crate) struct Running<'a>(&'a ProcessQueue);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
         }
     }
 }
@@ -275,7 +322,7 @@ mod tests {
     async fn a_lock_goes_stale() {
         let queue = ProcessQueue::new(MessageQueue::new("T", "b", 0));
         assert!(!queue.is_locked());
-        queue.set_locked(true);
+        queue.set_locked(Some(clock::now()));
         clock::sleep(LOCK_VALID_FOR - Duration::from_millis(1)).await;
         assert!(queue.is_locked());
         clock::sleep(Duration::from_millis(2)).await;
