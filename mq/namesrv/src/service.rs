@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mq_base::env::clock;
+use mq_base::env::clock::{self, Instant};
+use mq_base::env::task;
 use mq_net::{CloseReason, Connection, Service};
 use mq_remoting::body::{
     self, BrokerData, BrokerMemberGroup, BrokerMemberGroupBody, ClusterInfo, DataVersion, KvTable, QueueData,
@@ -16,18 +17,23 @@ use mq_remoting::header::{
     WipeWritePermResponse,
 };
 use mq_remoting::{ByteStr, Command, version};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::kv::{Kv, ORDER_TOPIC_CONFIG, Table};
 use crate::routes::{Group, MASTER_ID, Queues, Registered, Registration, Routes, Version};
 
+/// RocketMQ ends this remark so, and it is not worth differing.
+const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
 /// A name server's state. One lock each: events are short and never wait.
 pub struct NameServer {
     config: Config,
     routes: RwLock<Routes>,
-    kv: Mutex<Kv>,
+    kv: Arc<Kv>,
+    /// Liveness is judged by the monotonic clock: a step of the wall clock must not make every broker look dead.
+    started: Instant,
 }
 
 /// What a handler says: an answer, or a code with a remark.
@@ -70,14 +76,10 @@ impl From<std::io::Error> for Failure {
 
 impl Service for NameServer {
     fn call(&self, connection: &Arc<Connection>, request: Command) {
-        let answer = self
-            .answer(connection.id(), &request)
-            .unwrap_or_else(|failure| Command::error(&request, failure.code, failure.remark));
-        if request.is_oneway() {
-            connection.forget(&request);
-        } else {
-            connection.respond(answer);
+        if matches!(request.code, request::PUT_KV_CONFIG | request::DELETE_KV_CONFIG) {
+            return self.change_kv(connection.clone(), request);
         }
+        respond(connection, &request, self.answer(connection.id(), &request));
     }
 
     fn closed(&self, connection: &Arc<Connection>, _: CloseReason) {
@@ -93,15 +95,21 @@ impl NameServer {
         Self {
             config,
             routes: RwLock::default(),
-            kv: Mutex::new(kv),
+            kv: Arc::new(kv),
+            started: clock::now(),
         }
     }
 
     /// Drops brokers that have been silent for too long.
     pub fn expire(&self) {
-        for addr in self.routes.write().expire(clock::wall_ms()) {
+        for addr in self.routes.write().expire(self.now_ms()) {
             tracing::warn!(addr, "broker gone: silent for too long");
         }
+    }
+
+    /// Milliseconds since the start.
+    fn now_ms(&self) -> i64 {
+        (clock::now() - self.started).as_millis() as i64
     }
 
     fn answer(&self, connection: u64, request: &Command) -> Answer {
@@ -123,9 +131,7 @@ impl NameServer {
             request::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(request),
             request::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_perm(request),
             request::ADD_WRITE_PERM_OF_BROKER => self.add_write_perm(request),
-            request::PUT_KV_CONFIG => self.put_kv(request),
             request::GET_KV_CONFIG => self.get_kv(request),
-            request::DELETE_KV_CONFIG => self.delete_kv(request),
             request::GET_KVLIST_BY_NAMESPACE => self.kv_list(request),
             request::GET_NAMESRV_CONFIG => Ok(success(request).with_body(self.config.properties())),
             request::UPDATE_NAMESRV_CONFIG => Err(Failure::new(
@@ -173,7 +179,7 @@ impl NameServer {
             topics: topics.collect(),
             connection,
         };
-        match self.routes.write().register(registration, clock::wall_ms()) {
+        match self.routes.write().register(registration, self.now_ms()) {
             Registered::Refused(reason) => Err(Failure::new(response::SYSTEM_ERROR, reason)),
             Registered::Outranked => Ok(success(request).with_header(&Empty)),
             Registered::Taken(master) => {
@@ -183,18 +189,16 @@ impl NameServer {
                     ha_server_addr: ha_server_addr.map(ByteStr::from),
                 };
                 let answer = success(request).with_header(&header);
-                Ok(if self.config.return_order_topic_config {
-                    answer.with_body(self.order_topics())
-                } else {
-                    answer
+                let order_topics = self
+                    .kv
+                    .table(ORDER_TOPIC_CONFIG)
+                    .filter(|_| self.config.return_order_topic_config);
+                Ok(match order_topics {
+                    Some(table) => answer.with_body(body::to_standard(&KvTable { table })),
+                    None => answer,
                 })
             }
         }
-    }
-
-    fn order_topics(&self) -> bytes::Bytes {
-        let table = self.kv.lock().table(ORDER_TOPIC_CONFIG).cloned().unwrap_or_default();
-        body::to_standard(&KvTable { table })
     }
 
     fn unregister(&self, request: &Command) -> Answer {
@@ -210,7 +214,7 @@ impl NameServer {
         let stored = routes.version_of(&header.broker_addr);
         let changed = stored != Some(asked);
         if !changed {
-            routes.heartbeat(&header.broker_addr, clock::wall_ms());
+            routes.heartbeat(&header.broker_addr, self.now_ms());
         }
         let answer = success(request).with_header(&QueryDataVersionResponse { changed });
         Ok(match stored {
@@ -229,7 +233,7 @@ impl NameServer {
 
     fn heartbeat(&self, request: &Command) -> Answer {
         let header: BrokerHeartbeat = request.header()?;
-        self.routes.write().heartbeat(&header.broker_addr, clock::wall_ms());
+        self.routes.write().heartbeat(&header.broker_addr, self.now_ms());
         Ok(success(request))
     }
 
@@ -247,11 +251,14 @@ impl NameServer {
             });
         }
         if route.broker_datas.is_empty() {
-            let remark = format!("No topic route info in name server for the topic: {}", header.topic);
+            let remark = format!(
+                "No topic route info in name server for the topic: {}{FAQ}",
+                header.topic
+            );
             return Err(Failure::new(response::TOPIC_NOT_EXIST, remark));
         }
         if self.config.order_message_enable {
-            route.order_topic_conf = self.kv.lock().get(ORDER_TOPIC_CONFIG, &header.topic).map(str::to_owned);
+            route.order_topic_conf = self.kv.get(ORDER_TOPIC_CONFIG, &header.topic);
         }
         // Clients before 4.9.4 read the keys of `brokerAddrs` only as fastjson writes them, without quotes.
         let standard = request.version >= version::V4_9_4 || header.accept_standard_json_only == Some(true);
@@ -385,15 +392,21 @@ impl NameServer {
         Ok(success(request).with_header(&AddWritePermResponse { add_topic_count }))
     }
 
-    fn put_kv(&self, request: &Command) -> Answer {
-        let header: PutKvConfig = request.header()?;
-        self.kv.lock().put(&header.namespace, &header.key, &header.value)?;
-        Ok(success(request))
+    /// Waits for the disk, so not here.
+    fn change_kv(&self, connection: Arc<Connection>, request: Command) {
+        let kv = self.kv.clone();
+        task::spawn_blocking("change-kv-config", move || {
+            let changed = match request.code {
+                request::PUT_KV_CONFIG => put_kv(&kv, &request),
+                _ => delete_kv(&kv, &request),
+            };
+            respond(&connection, &request, changed.map(|()| success(&request)));
+        });
     }
 
     fn get_kv(&self, request: &Command) -> Answer {
         let header: KvConfigKey = request.header()?;
-        let value = self.kv.lock().get(&header.namespace, &header.key).map(ByteStr::from);
+        let value = self.kv.get(&header.namespace, &header.key).map(ByteStr::from);
         let missing = || {
             let remark = format!("No config item, Namespace: {} Key: {}", header.namespace, header.key);
             Failure::new(response::QUERY_NOT_FOUND, remark)
@@ -402,15 +415,9 @@ impl NameServer {
         Ok(success(request).with_header(&GetKvConfigResponse { value }))
     }
 
-    fn delete_kv(&self, request: &Command) -> Answer {
-        let header: KvConfigKey = request.header()?;
-        self.kv.lock().delete(&header.namespace, &header.key)?;
-        Ok(success(request))
-    }
-
     fn kv_list(&self, request: &Command) -> Answer {
         let header: GetKvListByNamespace = request.header()?;
-        let table: Option<Table> = self.kv.lock().table(&header.namespace).cloned();
+        let table: Option<Table> = self.kv.table(&header.namespace);
         let missing = || {
             let remark = format!("No config item, Namespace: {}", header.namespace);
             Failure::new(response::QUERY_NOT_FOUND, remark)
@@ -418,6 +425,25 @@ impl NameServer {
         let table = table.ok_or_else(missing)?;
         Ok(success(request).with_body(body::to_standard(&KvTable { table })))
     }
+}
+
+fn respond(connection: &Connection, request: &Command, answer: Answer) {
+    let answer = answer.unwrap_or_else(|failure| Command::error(request, failure.code, failure.remark));
+    if request.is_oneway() {
+        connection.forget(request);
+    } else {
+        connection.respond(answer);
+    }
+}
+
+fn put_kv(kv: &Kv, request: &Command) -> Result<(), Failure> {
+    let header: PutKvConfig = request.header()?;
+    Ok(kv.put(&header.namespace, &header.key, &header.value)?)
+}
+
+fn delete_kv(kv: &Kv, request: &Command) -> Result<(), Failure> {
+    let header: KvConfigKey = request.header()?;
+    Ok(kv.delete(&header.namespace, &header.key)?)
 }
 
 fn success(request: &Command) -> Command {

@@ -1,7 +1,7 @@
 //! Named tasks. A task that panics takes the process with it: half a broker is worse than none.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 /// A running task. Dropping the handle detaches it.
@@ -87,8 +87,14 @@ impl Spawner {
         F::Output: Send + 'static,
     {
         let guarded = async move {
-            let _guard = PanicGuard(name);
-            future.await
+            let mut future = pin!(future);
+            // Around each poll, not around the task's life: a task may be dropped by a runtime that someone else's
+            // panic unwinds.
+            poll_fn(|cx| {
+                let _guard = PanicGuard(name);
+                future.as_mut().poll(cx)
+            })
+            .await
         };
         #[cfg(feature = "sim")]
         if let Some(world) = super::sim::current() {
@@ -130,5 +136,31 @@ impl Drop for PanicGuard {
             return;
         }
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_dropped_by_a_foreign_panic_is_not_a_panic_of_its_own() {
+        let outcome = std::panic::catch_unwind(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                spawn("bystander", std::future::pending::<()>());
+                tokio::task::yield_now().await;
+                panic!("a failing test");
+            });
+        });
+        assert!(outcome.is_err(), "and this process lives");
+    }
+
+    #[tokio::test]
+    async fn an_aborted_task_says_so() {
+        let task = spawn("endless", std::future::pending::<()>());
+        task.abort();
+        assert_eq!(task.join().await, Err(Aborted));
+        assert_eq!(spawn_blocking("sum", || 1 + 1).join().await, Ok(2));
     }
 }
