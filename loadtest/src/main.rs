@@ -1,0 +1,75 @@
+//! `loadtest`: load and faults on a broker group.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use loadtest::mq::{self, MqArgs, sweep};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Load on a broker group, measured from outside.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Flags {
+    #[command(subcommand)]
+    what: What,
+}
+
+const EXAMPLES: &str = "Examples:
+  loadtest mq --namesrv 127.0.0.1:9876 --batch 32 --in-flight 256 --consumers 1
+  loadtest mq --dir /tmp/mq --rate 20000 --duration 30 --json
+  loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2";
+
+#[derive(Subcommand)]
+enum What {
+    /// Produce and consume for a while: rate, latency, cost.
+    Mq(Mq),
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Mq {
+    #[command(subcommand)]
+    sweep: Option<Sweep>,
+    #[command(flatten)]
+    args: Option<MqArgs>,
+}
+
+#[derive(Subcommand)]
+enum Sweep {
+    /// Raise the load step by step until something gives, and say what gave and what to plan with.
+    Sweep(sweep::SweepArgs),
+}
+
+fn main() -> ExitCode {
+    mq_base::logging::init("loadtest");
+    match start(Flags::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loadtest: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(what: What) -> Result<()> {
+    match what {
+        What::Mq(Mq {
+            sweep: Some(Sweep::Sweep(args)),
+            ..
+        }) => runtime(args.mq.threads)?.block_on(sweep::run(args)),
+        What::Mq(Mq { args: Some(args), .. }) => runtime(args.threads)?.block_on(mq::run(args)),
+        What::Mq(_) => anyhow::bail!("say where the name server is: --namesrv, or NAMESRV_ADDR"),
+    }
+}
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    let mut builder = if threads <= 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    Ok(builder.worker_threads(threads.max(1)).enable_all().build()?)
+}
