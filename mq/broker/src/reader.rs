@@ -1,11 +1,15 @@
 //! Stored messages and queue entries, as handlers and drivers read them. The only file here that reads from mq-store.
 
-use crate::state::State;
+use crate::ask::QueueName;
+use crate::state::{Queue, State};
 use bytes::Bytes;
+use mq_base::env::disk::Disk;
 use mq_base::env::task;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, TagFilter};
-use mq_store::{ConsumeQueues, CqEntry, Log, Lookup, QueueRef};
+use mq_store::{ConsumeQueues, CqEntry, Log, LogId, Lookup, QueueRef, RaftIndex, SegmentInfo};
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A queue entry: where a record lies and how large it is.
 pub type Slot = CqEntry;
@@ -15,6 +19,8 @@ pub type Slot = CqEntry;
 pub struct Reader {
     queues: ConsumeQueues,
     log: Log,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
 }
 
 /// What a look into a queue found.
@@ -94,9 +100,9 @@ impl Scan {
 }
 
 impl Reader {
-    /// Reads from these.
-    pub fn new(queues: ConsumeQueues, log: Log) -> Self {
-        Self { queues, log }
+    /// Reads from these; `dir` is the folder whose disk must not fill up.
+    pub fn new(queues: ConsumeQueues, log: Log, disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { queues, log, disk, dir }
     }
 
     /// The queue files of a queue of the applied state.
@@ -237,6 +243,62 @@ impl Reader {
         Ok(fits.then_some(bytes))
     }
 
+    /// Segments of the log, oldest first.
+    pub async fn segments(&self) -> io::Result<Vec<SegmentInfo>> {
+        let log = self.log.clone();
+        blocking("list segments", move || log.segments()).await
+    }
+
+    /// The entry before `first`, if the log still has it.
+    pub async fn entry_before(&self, first: LogId) -> io::Result<Option<LogId>> {
+        let Some(before) = first.index.0.checked_sub(1).map(RaftIndex) else {
+            return Ok(None);
+        };
+        if before < self.log.first() {
+            return Ok(None);
+        }
+        let entries = self.log.read_async(before..first.index, 1).await?;
+        Ok(entries.first().map(|entry| entry.id()))
+    }
+
+    /// How full the disk of the log is, per cent.
+    pub async fn disk_used_percent(&self) -> io::Result<u64> {
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let space = blocking("measure disk", move || disk.free_space(&dir)).await?;
+        Ok(100
+            - (space.free.min(space.total) * 100)
+                .checked_div(space.total)
+                .unwrap_or(100))
+    }
+
+    /// For each queue the first offset whose message lies at or above a commit log offset; queues whose minimum is that
+    /// already are left out.
+    pub async fn first_at_or_above(
+        &self,
+        queues: Vec<(QueueRef, QueueName, Queue)>,
+        line: CommitLogOffset,
+    ) -> io::Result<Vec<(QueueName, QueueOffset)>> {
+        let files = self.queues.clone();
+        blocking("find minimum offsets", move || {
+            let mut raised = Vec::new();
+            for (queue, name, bounds) in queues {
+                let (mut low, mut high) = (bounds.min.get(), bounds.next.get());
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    match files.entry_at(&queue, QueueOffset(middle))? {
+                        Some(entry) if entry.offset >= line => high = middle,
+                        _ => low = middle + 1,
+                    }
+                }
+                if low > bounds.min.get() {
+                    raised.push((name, QueueOffset(low)));
+                }
+            }
+            Ok(raised)
+        })
+        .await
+    }
+
     /// First offset in `from..end` whose record was stored at or after `time_ms`; `end` if none.
     pub async fn first_stored_at_or_after(
         &self,
@@ -287,4 +349,14 @@ fn checked(bytes: Bytes, offset: QueueOffset, slot: &Slot) -> io::Result<Bytes> 
         slot.offset
     );
     Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+async fn blocking<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    task::spawn_blocking(name, work)
+        .join()
+        .await
+        .map_err(|_| io::Error::other("the read was aborted"))?
 }
