@@ -71,6 +71,12 @@ impl<A: Answer> Batch<A> {
         self.builder.item_count()
     }
 
+    /// Splits the batch of a test into what goes to its log, and what completes the answers once that is applied.
+    pub fn split_for_test(self) -> (EntryBuilder, impl FnOnce(&mq_store::Entry)) {
+        let (builder, waiting) = self.split();
+        (builder, move |entry: &mq_store::Entry| waiting.applied(entry))
+    }
+
     /// Splits into what goes to the log and what waits for it.
     pub(crate) fn split(self) -> (EntryBuilder, Waiting<A>) {
         (
