@@ -156,7 +156,8 @@ mod tests {
     fn a_damaged_file_stops_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kvConfig.json");
-        std::fs::write(&path, "{").unwrap();
+        let file = disk::real().open(&path, OpenMode::CreateReadWrite).unwrap();
+        file.write_all_vectored_at(&[b"{"], 0).unwrap();
         assert!(
             Kv::open(disk::real(), &path)
                 .unwrap_err()

@@ -158,7 +158,7 @@ async fn a_killed_leader_stays_id_0_until_the_next_one_registers() {
         .await
         .unwrap();
     leader.close(&server.addr);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    mq_base::env::clock::sleep(Duration::from_millis(50)).await;
     assert_eq!(
         route(&client, &server.addr).await.broker_datas[0].broker_addrs[&0],
         "h:1"
@@ -179,7 +179,7 @@ async fn a_killed_leader_stays_id_0_until_the_next_one_registers() {
         if code == response::TOPIC_NOT_EXIST {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        mq_base::env::clock::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(code, response::TOPIC_NOT_EXIST);
 }

@@ -1,4 +1,5 @@
 //! `mqnamesrv`: starts a name server.
+#![allow(clippy::disallowed_methods)] // A program reads its own settings file.
 
 use std::io::Write;
 use std::path::PathBuf;
