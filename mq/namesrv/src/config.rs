@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mq_net::{ServerTls, TlsMode};
+
 /// One setting: its name in the file, its default, and what it does.
 pub struct Setting {
     /// RocketMQ's name.
@@ -16,7 +18,7 @@ pub struct Setting {
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 8] = [
+pub const SETTINGS: [Setting; 11] = [
     Setting {
         key: "listenPort",
         default: "9876",
@@ -56,6 +58,21 @@ pub const SETTINGS: [Setting; 8] = [
         key: "supportActingMaster",
         default: "false",
         says: "let the smallest id stand in for a missing id 0 in routes",
+    },
+    Setting {
+        key: "tlsServerMode",
+        default: "permissive",
+        says: "disabled, permissive (TLS and plain text on one port) or enforcing",
+    },
+    Setting {
+        key: "tlsServerCertPath",
+        default: "",
+        says: "certificate chain, PEM; empty makes a test certificate at start",
+    },
+    Setting {
+        key: "tlsServerKeyPath",
+        default: "",
+        says: "private key, PEM",
     },
 ];
 
@@ -108,6 +125,8 @@ pub struct Config {
     pub enable_all_topic_list: bool,
     /// Let the smallest id stand in for a missing id 0.
     pub support_acting_master: bool,
+    /// TLS on the same port.
+    pub tls: ServerTls,
 }
 
 /// Why settings were refused.
@@ -135,6 +154,12 @@ pub enum Error {
         wanted: &'static str,
     },
 }
+
+const MODES: [(&str, TlsMode); 3] = [
+    ("disabled", TlsMode::Disabled),
+    ("permissive", TlsMode::Permissive),
+    ("enforcing", TlsMode::Enforcing),
+];
 
 fn known() -> String {
     SETTINGS.map(|setting| setting.key).join(", ")
@@ -218,7 +243,38 @@ impl Raw {
             enable_topic_list: self.flag("enableTopicList")?,
             enable_all_topic_list: self.flag("enableAllTopicList")?,
             support_acting_master: self.flag("supportActingMaster")?,
+            tls: self.tls()?,
         })
+    }
+
+    fn tls(&self) -> Result<ServerTls, Error> {
+        let mode = self.text("tlsServerMode");
+        let mode = MODES
+            .into_iter()
+            .find(|(name, _)| *name == mode)
+            .map(|(_, mode)| mode)
+            .ok_or_else(|| Error::Bad {
+                key: "tlsServerMode",
+                value: mode.to_owned(),
+                wanted: "disabled, permissive or enforcing",
+            })?;
+        let files = match (self.text("tlsServerCertPath"), self.text("tlsServerKeyPath")) {
+            ("", "") => None,
+            (chain, key) if !chain.is_empty() && !key.is_empty() => Some((chain.into(), key.into())),
+            (chain, _) => {
+                let (key, wanted) = if chain.is_empty() {
+                    ("tlsServerCertPath", "a file, which tlsServerKeyPath needs")
+                } else {
+                    ("tlsServerKeyPath", "a file, which tlsServerCertPath needs")
+                };
+                return Err(Error::Bad {
+                    key,
+                    value: String::new(),
+                    wanted,
+                });
+            }
+        };
+        Ok(ServerTls { mode, files })
     }
 }
 
@@ -226,6 +282,12 @@ impl Config {
     /// `key=value` lines of what is in force, as GET_NAMESRV_CONFIG and `-p` show them.
     pub fn properties(&self) -> String {
         let path = self.kv_config_path.display();
+        let mode = MODES
+            .into_iter()
+            .find(|(_, mode)| *mode == self.tls.mode)
+            .map_or("", |(name, _)| name);
+        let (chain, key) = self.tls.files.clone().unwrap_or_default();
+        let (chain, key) = (chain.display(), key.display());
         [
             format!("listenPort={}", self.listen_port),
             format!("bindAddress={}", self.bind_address),
@@ -235,6 +297,9 @@ impl Config {
             format!("enableTopicList={}", self.enable_topic_list),
             format!("enableAllTopicList={}", self.enable_all_topic_list),
             format!("supportActingMaster={}", self.support_acting_master),
+            format!("tlsServerMode={mode}"),
+            format!("tlsServerCertPath={chain}"),
+            format!("tlsServerKeyPath={key}"),
         ]
         .join("\n")
             + "\n"
@@ -259,7 +324,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_and_printed_back() {
-        let text = "# a comment\n\nlistenPort = 9886\nkvConfigPath=/tmp/kv.json\norderMessageEnable=true\n";
+        let text = "# a comment\n\nlistenPort = 9886\nkvConfigPath=/tmp/kv.json\norderMessageEnable=true\n\
+                    tlsServerMode=enforcing\ntlsServerCertPath=/c.pem\ntlsServerKeyPath=/k.pem\n";
         let first = config(text).unwrap();
         assert_eq!(first.listen_port, 9886);
         assert_eq!(config(&first.properties()).unwrap(), first);
@@ -283,6 +349,8 @@ mod tests {
             said("listenPort=99999"),
             "listenPort: `99999` is not a port (0 to 65535)"
         );
+        assert!(said("tlsServerMode=on").ends_with("is not disabled, permissive or enforcing"));
+        assert!(said("tlsServerCertPath=/c.pem").starts_with("tlsServerKeyPath: "));
         assert_eq!(
             said("enableTopicList=yes"),
             "enableTopicList: `yes` is not true or false"

@@ -18,6 +18,10 @@ pub const MASTER_ID: u64 = 0;
 pub const EXPIRY_MS: i64 = 120_000;
 /// Registrations name at most this many topics.
 pub const TOPICS_MAX: usize = 100_000;
+/// At most this many topics are kept, counted once for each group that holds them.
+pub const ENTRIES_MAX: usize = 1_000_000;
+/// Longest name or address, bytes; RocketMQ's own topic names have at most 255.
+pub const NAME_BYTES_MAX: usize = 255;
 /// At most this many broker addresses are kept.
 pub const BROKERS_MAX: usize = 10_000;
 
@@ -153,6 +157,17 @@ impl Routes {
         }
         if new.topics.len() > TOPICS_MAX {
             return Some("too many topics in one registration");
+        }
+        let names = [&new.cluster, &new.broker, &new.addr, &new.ha_addr];
+        let mut names = names.into_iter().chain(new.topics.iter().map(|(topic, _)| topic));
+        if names.any(|name| name.len() > NAME_BYTES_MAX) || new.broker.is_empty() || new.addr.is_empty() {
+            return Some("a name is empty or too long");
+        }
+        let fits =
+            |routes: &Self| new.topics.len() + routes.topics.values().map(BTreeMap::len).sum::<usize>() <= ENTRIES_MAX;
+        // Counted only for a newcomer: a member's topics are mostly there already.
+        if !seated && !fits(self) {
+            return Some("too many topics are registered here");
         }
         if self.members.len() >= BROKERS_MAX && !self.members.contains_key(&new.addr) {
             return Some("too many brokers are registered here");
@@ -360,7 +375,7 @@ impl Routes {
             .into_iter()
             .filter(|(broker, _)| self.groups.contains_key(broker))
             .collect();
-        if !known.is_empty() {
+        if !known.is_empty() && topic.len() <= NAME_BYTES_MAX && self.topics.len() < ENTRIES_MAX {
             self.topics.entry(topic.to_owned()).or_default().extend(known);
         }
     }

@@ -19,11 +19,15 @@ const SCAN_EVERY: Duration = Duration::from_secs(5);
 /// Serves on `listener` until `stop`.
 ///
 /// # Errors
-/// The file of configuration values cannot be read.
+/// The file of configuration values, or the certificate, cannot be read.
 pub async fn run(config: Config, listener: TcpListener, stop: Stop) -> io::Result<()> {
     let kv = Kv::open(disk::real(), &config.kv_config_path)?;
+    let options = ServerOptions {
+        tls: config.tls.clone(),
+        ..ServerOptions::default()
+    };
     let name_server = Arc::new(NameServer::new(config, kv));
-    let server = Server::new(ServerOptions::default(), name_server.clone()).map_err(io::Error::other)?;
+    let server = Server::new(options, name_server.clone()).map_err(io::Error::other)?;
     let scan = task::spawn("expiry-scan", async move {
         loop {
             clock::sleep(SCAN_EVERY).await;

@@ -79,7 +79,7 @@ pub enum TlsMode {
 }
 
 /// TLS of a server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerTls {
     /// Which connections are accepted.
     pub mode: TlsMode,

@@ -81,7 +81,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.accepted(stream),
+                Ok((stream, _)) => self.accepted(stream, stop.clone()),
                 Err(error) => {
                     tracing::warn!(%error, "accept a connection");
                     clock::sleep(ACCEPT_RETRY).await;
@@ -102,7 +102,7 @@ impl Server {
         self.connections.lock().values().cloned().collect()
     }
 
-    fn accepted(self: &Arc<Self>, stream: TcpStream) {
+    fn accepted(self: &Arc<Self>, stream: TcpStream, stop: Stop) {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.options.connections_max {
             self.open.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&self.counters.refused, 1);
@@ -110,17 +110,22 @@ impl Server {
         }
         let server = self.clone();
         task::spawn("connection", async move {
-            server.run(stream).await;
+            server.run(stream, &stop).await;
             server.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
-    async fn run(&self, mut stream: TcpStream) {
+    async fn run(&self, mut stream: TcpStream, stop: &Stop) {
         // A peer that is gone already has no address; there is nobody to talk to.
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return;
         };
-        let secure = match self.is_secure(&mut stream).await {
+        let secure = tokio::select! {
+            // Nothing has been asked yet, so nothing is owed.
+            () = stop.wait() => return,
+            secure = self.is_secure(&mut stream) => secure,
+        };
+        let secure = match secure {
             Ok(secure) => secure,
             Err(reason) => {
                 Counters::add(&self.counters.handshake_failures, 1);

@@ -638,6 +638,28 @@ async fn a_stop_does_not_wait_for_ever() {
     assert_closed(&mut stream).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_those_who_never_spoke() {
+    let tls = ServerTls {
+        mode: TlsMode::Permissive,
+        files: None,
+    };
+    let running = start(ServerOptions {
+        tls,
+        drain_timeout: WAIT,
+        ..ServerOptions::default()
+    })
+    .await;
+    let mut silent = TcpStream::connect(running.addr).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.stop.stop();
+    tokio::time::timeout(Duration::from_secs(1), running.task)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_closed(&mut silent).await;
+}
+
 #[tokio::test]
 async fn an_extension_is_set_once() {
     let running = start(ServerOptions::default()).await;

@@ -223,3 +223,31 @@ fn no_order_of_events_panics_or_leaves_a_topic_without_its_group() {
         assert!(routes.groups().values().all(|group| !group.addrs.is_empty()));
     }
 }
+
+#[test]
+fn names_and_tables_have_bounds() {
+    let refused = |change: &dyn Fn(&mut Registration)| {
+        let mut new = member("x", 0, 1, 1);
+        change(&mut new);
+        matches!(Routes::default().register(new, 0), Registered::Refused(_))
+    };
+    let name = |bytes: usize| "n".repeat(bytes);
+    assert!(!refused(&|new| new.topics[0].0 = name(NAME_BYTES_MAX)));
+    assert!(refused(&|new| new.topics[0].0 = name(NAME_BYTES_MAX + 1)));
+    assert!(refused(&|new| new.broker = name(NAME_BYTES_MAX + 1)));
+    assert!(refused(&|new| new.cluster = name(NAME_BYTES_MAX + 1)));
+    assert!(refused(&|new| new.addr = String::new()));
+    assert!(refused(
+        &|new| new.topics = (0..=TOPICS_MAX).map(|n| (n.to_string(), READ_WRITE)).collect()
+    ));
+
+    let mut routes = Routes::default();
+    let full = |group: usize| {
+        let mut new = member(&format!("addr-{group}"), 0, 1, 1);
+        new.broker = format!("group-{group}");
+        new.topics = (0..TOPICS_MAX).map(|n| (n.to_string(), READ_WRITE)).collect();
+        new
+    };
+    let taken = (0..=ENTRIES_MAX / TOPICS_MAX).filter(|n| matches!(routes.register(full(*n), 0), Registered::Taken(_)));
+    assert_eq!(taken.count(), ENTRIES_MAX / TOPICS_MAX);
+}
