@@ -155,6 +155,10 @@ impl Connection {
 
     /// Says that a request will never be answered, so that it no longer counts as in flight.
     pub fn forget(&self, request: &Command) {
+        if request.is_oneway() {
+            // Never counted, and its opaque may be that of a request that is.
+            return;
+        }
         let mut shared = self.shared.lock();
         shared.settle(request.opaque);
         shared.wake_for_room(&self.limits, &self.written).wake(&self.counters);
