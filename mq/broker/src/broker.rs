@@ -3,8 +3,10 @@
 use crate::ask::{Ask, Refusal};
 use crate::clients::Clients;
 use crate::config::{Live, Settings};
+use crate::data_path::DataPath;
 use crate::forward::Forwarding;
 use crate::metrics::Metrics;
+use crate::seams::Judged;
 use crate::state::Name;
 use crate::stats::Stats;
 use crate::view::View;
@@ -46,7 +48,7 @@ pub struct Broker {
     /// Replicated state as applied here.
     pub view: Arc<View>,
     /// Producers and consumers.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Statistics for RocketMQ's tools.
     pub stats: Stats,
     /// Counters for Prometheus.
@@ -55,6 +57,8 @@ pub struct Broker {
     pub forwarding: Forwarding,
     /// The way to the Raft group, and who leads it.
     pub gate: Arc<Gate>,
+    /// The data path; set once the group has started.
+    pub(crate) data: OnceLock<Arc<DataPath>>,
     /// Starts tasks on the runtime of the clients.
     pub spawner: Spawner,
     /// Changes of the topic table, for the registration with name servers.
@@ -85,12 +89,18 @@ impl Gate {
         }
     }
 
-    /// Hands an ask to the judge of this member; it is answered [`Refusal::NotLeader`] where this member does not lead
-    /// and [`Refusal::Busy`] when too many bytes are in flight.
-    pub fn ask(&self, ask: Ask, bytes: usize) {
+    /// This member of the Raft group, once it has started.
+    pub fn group(&self) -> Option<&Group<Ask>> {
+        self.group.get()
+    }
+}
+
+impl Judged for Gate {
+    fn ask(&self, ask: Ask) {
+        let weight = ask.weight();
         match self.group.get() {
             Some(group) => {
-                if let Err(Full(ask)) = group.propose(ask, bytes) {
+                if let Err(Full(ask)) = group.propose(ask, weight) {
                     ask.refuse(Refusal::Busy);
                 }
             }
@@ -98,9 +108,8 @@ impl Gate {
         }
     }
 
-    /// This member of the Raft group, once it has started.
-    pub fn group(&self) -> Option<&Group<Ask>> {
-        self.group.get()
+    fn leads(&self) -> bool {
+        self.standing.leads()
     }
 }
 
@@ -177,14 +186,20 @@ impl Broker {
         self.settings.get()
     }
 
-    /// Hands an ask to the judge; see [`Gate::ask`].
-    pub fn ask(&self, ask: Ask, bytes: usize) {
-        self.gate.ask(ask, bytes);
+    /// Hands an ask to the judge of this member; it is answered [`Refusal::NotLeader`] where this member does not lead
+    /// and [`Refusal::Busy`] when too many bytes are in flight.
+    pub fn ask(&self, ask: Ask) {
+        self.gate.ask(ask);
     }
 
     /// Whether this member leads and takes requests.
     pub fn leads(&self) -> bool {
         self.gate.standing.leads()
+    }
+
+    /// End of the log as known here, a commit log offset.
+    pub fn log_end(&self) -> u64 {
+        0
     }
 
     /// Whether this member, a follower, may serve reads.

@@ -8,9 +8,6 @@ use crate::state::{GroupConfig, Name, TopicConfig};
 use mq_message::topic::{self, perm};
 use std::sync::Arc;
 
-/// Bytes that a topic or group takes of an entry, about.
-const CONFIG_BYTES: usize = 256;
-
 /// Topics of a new group. The schedule, half and check-limit topics are part of the state itself.
 fn topics(settings: &Settings, cluster: &str, broker: &str) -> Vec<TopicConfig> {
     let inherit = |mut config: TopicConfig, inherited: bool| {
@@ -64,7 +61,7 @@ impl Broker {
                 config,
                 only_if_absent: true,
             };
-            self.ask(Ask::UpsertTopic(wanted, Reply::none()), CONFIG_BYTES);
+            self.ask(Ask::UpsertTopic(wanted, Reply::none()));
         }
         for name in missing_groups {
             let wanted = UpsertGroup {
@@ -72,10 +69,10 @@ impl Broker {
                 only_if_absent: true,
                 retry_topic: None,
             };
-            self.ask(Ask::UpsertGroup(wanted, Reply::none()), CONFIG_BYTES);
+            self.ask(Ask::UpsertGroup(wanted, Reply::none()));
         }
         if let Some(delays) = delays {
-            self.ask(Ask::SetDelays(delays, Reply::none()), CONFIG_BYTES);
+            self.ask(Ask::SetDelays(delays, Reply::none()));
         }
     }
 

@@ -30,4 +30,5 @@ pub mod run;
 pub mod seams;
 pub mod state;
 pub mod stats;
+pub mod supervise;
 pub mod view;

@@ -202,7 +202,7 @@ async fn own_broker_id(broker: &Arc<Broker>, told: Option<u64>) -> Option<u64> {
 
 async fn leads_a_majority(broker: &Arc<Broker>) -> bool {
     let (reply, answer) = Reply::channel();
-    broker.ask(Ask::Barrier(reply), 64);
+    broker.ask(Ask::Barrier(reply));
     matches!(clock::timeout(LEASE_TIMEOUT, answer).await, Ok(Ok(Ok(()))))
 }
 

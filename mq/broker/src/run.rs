@@ -8,7 +8,6 @@
 //! routes, then refuse new connections, answer what is in flight, stop the group.
 
 use crate::broker::{Broker, Gate, Identity, Leader};
-use crate::clients::Clients;
 use crate::config::{BrokerRole, FlushDiskType, Live, Settings, slot_number};
 use crate::dispatch;
 use crate::forward::{Forwarding, Local, PeerMessage, Peers};
@@ -30,7 +29,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -161,11 +160,12 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         identity,
         settings: Live::new(settings.clone()),
         view: Arc::new(View::new()),
-        clients: Clients::default(),
+        clients: Arc::default(),
         stats: Stats::default(),
         metrics: Metrics::default(),
         forwarding: Forwarding::default(),
         gate: Arc::new(Gate::new()),
+        data: OnceLock::new(),
         spawner: Spawner::current(),
         topics: watch::channel(0).0,
         leaving: Mutex::new(HashSet::new()),

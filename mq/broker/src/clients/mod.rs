@@ -9,10 +9,11 @@ mod registration;
 mod registry;
 pub mod relay;
 
-pub use push::PushError;
+pub use push::{Channels, PushError};
 pub use registration::{CLIENT_ID_BYTES_MAX, ConnectionId, Consumer, Registration, SUBSCRIPTIONS_MAX, Subscription};
 pub use registry::{Changes, Client, ConsumerGroup, Registry};
 
+use crate::seams::{Subscribed, Subscriptions};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
 use mq_net::Connection;
@@ -58,20 +59,26 @@ impl Default for Clients {
     }
 }
 
+impl Subscriptions for Clients {
+    fn find(&self, group: &str, topic: &str) -> Subscribed {
+        let registry = self.registry.lock();
+        let Some(group) = registry.consumers(group) else {
+            return Subscribed::NoConsumer;
+        };
+        match group.subscriptions.get(topic) {
+            Some(subscription) => Subscribed::To {
+                subscription: subscription.clone(),
+                broadcast: group.is_broadcast(),
+            },
+            None => Subscribed::NoSubscription,
+        }
+    }
+}
+
 impl Clients {
     /// Looks at the tables. The closure must be short.
     pub fn with<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
         look(&self.registry.lock())
-    }
-
-    /// The subscription of a consumer group to a topic, if a client of the group has registered it.
-    pub fn subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
-        self.registry.lock().consumers(group)?.subscriptions.get(topic).cloned()
-    }
-
-    /// Whether a consumer group has clients, and if so whether it is broadcasting.
-    pub fn broadcasting(&self, group: &str) -> Option<bool> {
-        self.registry.lock().consumers(group).map(ConsumerGroup::is_broadcast)
     }
 
     /// A connection to ask about transactions of a producer group: each time another one, one held here if there is any.

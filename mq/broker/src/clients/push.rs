@@ -3,12 +3,13 @@
 use super::{Clients, ConnectionId, HERE};
 use crate::broker::Broker;
 use crate::forward::{PeerMessage, Pushed};
+use crate::seams::ProducerChannels;
 use crate::state::Name;
 use mq_net::InvokeError;
 use mq_remoting::Command;
 use mq_remoting::code::request as code;
 use mq_remoting::header::ConsumerGroupHeader;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What the member between may take longer than the client itself.
@@ -97,6 +98,27 @@ impl Broker {
                 self.tell_client(ConnectionId { member: HERE, number }, notice);
             }
         }
+    }
+}
+
+/// Connections of transaction producers, for the check-back.
+pub struct Channels(Weak<Broker>);
+
+impl Channels {
+    /// Of this broker's group.
+    pub fn new(broker: &Arc<Broker>) -> Channels {
+        Channels(Arc::downgrade(broker))
+    }
+}
+
+impl ProducerChannels for Channels {
+    fn ask_one(&self, group: &str, request: Command) -> bool {
+        let Some(broker) = self.0.upgrade() else { return false };
+        let Some(to) = broker.clients.producer(group) else {
+            return false;
+        };
+        broker.tell_client(to, request);
+        true
     }
 }
 

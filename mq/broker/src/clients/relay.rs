@@ -25,9 +25,6 @@ const REPORTS_WAIT: Duration = Duration::from_secs(1);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of the search for silent clients.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
-/// A group's retry topic and configuration take about so many bytes of an entry.
-const GROUP_BYTES: usize = 512;
-
 impl Broker {
     /// A heartbeat arrived on a connection of this member.
     pub fn registered(self: &Arc<Self>, said: Registration) {
@@ -174,7 +171,7 @@ impl Broker {
                 only_if_absent: true,
                 retry_topic,
             };
-            self.ask(Ask::UpsertGroup(wanted, Reply::none()), GROUP_BYTES);
+            self.ask(Ask::UpsertGroup(wanted, Reply::none()));
         }
     }
 

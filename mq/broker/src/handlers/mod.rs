@@ -1,5 +1,6 @@
 //! Handlers: one function per request code. A handler decodes, calls one thing, encodes; `dispatch.rs` is the table.
 
+pub mod admin;
 mod atomic;
 pub mod client;
 mod lock;
