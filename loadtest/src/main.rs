@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use loadtest::drill::{self, DrillArgs};
 use loadtest::mq::{self, MqArgs, sweep};
 
 #[global_allocator]
@@ -20,12 +21,16 @@ struct Flags {
 const EXAMPLES: &str = "Examples:
   loadtest mq --namesrv 127.0.0.1:9876 --batch 32 --in-flight 256 --consumers 1
   loadtest mq --dir /tmp/mq --rate 20000 --duration 30 --json
-  loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2";
+  loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2
+  loadtest drill --dir /tmp/mq --kills 20 --seed 7
+  loadtest drill --dir /tmp/mq --kills 5 --kind stop --down 3";
 
 #[derive(Subcommand)]
 enum What {
     /// Produce and consume for a while: rate, latency, cost.
     Mq(Mq),
+    /// Kill members under mixed load, then compare every answer with what is in the queues.
+    Drill(DrillArgs),
 }
 
 #[derive(Args)]
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
 
 fn start(what: What) -> Result<()> {
     match what {
+        What::Drill(args) => runtime(1)?.block_on(drill::run(args)),
         What::Mq(Mq {
             sweep: Some(Sweep::Sweep(args)),
             ..

@@ -198,15 +198,18 @@ impl Books {
         let copies = found.len();
         match sent.kind {
             Kind::Transaction => {
-                let allowed = match (sent.decision, &sent.place) {
-                    (Some(Decision::Commit), Some(_)) => 1..=1,
-                    (Some(Decision::Commit), None) => 0..=1,
-                    _ => 0..=0,
+                // A half message that was sent again after a lost answer is two half messages, each decided alike.
+                let halves = 1 + self.lost_answers(id, sent);
+                let (least, most) = match (sent.decision, &sent.place) {
+                    (Some(Decision::Commit), Some(_)) => (1, halves),
+                    (Some(Decision::Commit), None) => (0, halves),
+                    _ => (0, 0),
                 };
-                if copies < *allowed.start() {
+                verdict.repeated += copies.min(most).saturating_sub(1);
+                if copies < least {
                     verdict.missing += 1;
                     verdict.example(|| format!("committed transaction {id:x} is nowhere"));
-                } else if copies > *allowed.end() {
+                } else if copies > most {
                     verdict.undecided += 1;
                     verdict.example(|| format!("transaction {id:x} ({:?}) is visible {copies} times", sent.decision));
                 }
@@ -240,12 +243,18 @@ impl Books {
 
     fn judge_copies(&self, id: u64, sent: &Sent, copies: usize, verdict: &mut Verdict) {
         let extra = copies.saturating_sub(1);
-        let lost_answers = self.resent.get(&id).copied().unwrap_or(0) as usize + usize::from(sent.place.is_none());
+        let lost_answers = self.lost_answers(id, sent);
         verdict.repeated += extra.min(lost_answers);
         if extra > lost_answers {
             verdict.duplicated += extra - lost_answers;
             verdict.example(|| format!("message {id:x} stands at {copies} places, answers lost: {lost_answers}"));
         }
+    }
+
+    fn lost_answers(&self, id: u64, sent: &Sent) -> usize {
+        let tried_again = self.resent.get(&id).copied().unwrap_or(0) as usize;
+        let unanswered = sent.place.is_none() && sent.kind != Kind::Transaction;
+        tried_again + usize::from(unanswered)
     }
 
     /// First copies of a sender's acknowledged messages stand in sending order within each queue.
