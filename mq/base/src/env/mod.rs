@@ -4,6 +4,7 @@
 //! costs nothing; with it, it is one thread-local read.
 #![allow(clippy::disallowed_methods)] // This is the one place that may name the real things.
 
+pub mod bug;
 pub mod clock;
 pub mod disk;
 pub mod net;

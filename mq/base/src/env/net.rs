@@ -67,7 +67,7 @@ pub async fn connect(addr: &str, timeout: Duration) -> io::Result<TcpStream> {
     let connecting = async {
         #[cfg(feature = "sim")]
         if super::is_simulated() {
-            return turmoil::net::TcpStream::connect(addr).await.map(TcpStream::Sim);
+            return connect_simulated(addr).await;
         }
         let stream = tokio::net::TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
@@ -76,6 +76,23 @@ pub async fn connect(addr: &str, timeout: Duration) -> io::Result<TcpStream> {
     match clock::timeout(timeout, connecting).await {
         Ok(connected) => connected,
         Err(clock::Elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+#[cfg(feature = "sim")]
+async fn connect_simulated(addr: &str) -> io::Result<TcpStream> {
+    use super::sim::{self, Reach};
+    let reach = || sim::current().and_then(|world| world.reach(addr));
+    if reach() == Some(Reach::Refused) {
+        clock::sleep(Duration::from_millis(1)).await;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    if reach() == Some(Reach::Silent) {
+        std::future::pending::<()>().await;
+    }
+    match turmoil::net::TcpStream::connect(addr).await {
+        Err(_) if reach() == Some(Reach::Silent) => std::future::pending().await,
+        connected => connected.map(TcpStream::Sim),
     }
 }
 

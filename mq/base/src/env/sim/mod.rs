@@ -6,6 +6,7 @@
 //! turmoil's and knows its host by itself.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use disk::{CrashReport, Fault, SimDisk};
 
+use super::bug::Bug;
 use super::disk::Disk;
 
 /// Where the simulated wall clock starts: 2026-01-01T00:00:00Z, in Unix milliseconds.
@@ -41,6 +43,18 @@ pub struct World {
     clock_offset_ms: AtomicI64,
     started: tokio::time::Instant,
     panics: Mutex<Vec<&'static str>>,
+    reach: Mutex<BTreeMap<String, Reach>>,
+    bugs: Mutex<BTreeSet<Bug>>,
+}
+
+/// What becomes of a connection attempt to a host that cannot be reached. (turmoil itself refuses a connection whose
+/// packets are lost, and lets one to a dead host wait: the opposite of what TCP does.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The machine runs, the program does not: refused at once.
+    Refused,
+    /// Packets are lost: no answer at all.
+    Silent,
 }
 
 impl World {
@@ -58,7 +72,31 @@ impl World {
             clock_offset_ms: AtomicI64::new(0),
             started: tokio::time::Instant::now(),
             panics: Mutex::new(Vec::new()),
+            reach: Mutex::default(),
+            bugs: Mutex::default(),
         })
+    }
+
+    /// Says what connecting to `host` (an address without port) does from now on; `None` is the ordinary way.
+    pub fn set_reach(&self, host: &str, reach: Option<Reach>) {
+        match reach {
+            Some(reach) => self.reach.lock().insert(host.to_owned(), reach),
+            None => self.reach.lock().remove(host),
+        };
+    }
+
+    pub(super) fn reach(&self, addr: &str) -> Option<Reach> {
+        let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+        self.reach.lock().get(host).copied()
+    }
+
+    /// Puts a known bug back, see [`super::bug`].
+    pub fn bring_back(&self, bug: Bug) {
+        self.bugs.lock().insert(bug);
+    }
+
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.bugs.lock().contains(&bug)
     }
 
     /// The machine's name.
