@@ -150,21 +150,19 @@ fn progress(args: &DrillArgs) -> ProgressBar {
     ProgressBar::new(u64::from(args.kills)).with_style(style.expect("the template is a constant"))
 }
 
-/// Around each fault the longest time without an accepted send, from just before it until the next one.
+/// For each fault the longest time without an accepted send that ended between it and the next one.
 fn gaps_ms(accepted: &[Instant], faults: &[Fault]) -> Vec<f64> {
     let mut times = accepted.to_vec();
     times.sort();
     let mut gaps = Vec::new();
     for (n, fault) in faults.iter().enumerate() {
-        let until = faults
-            .get(n + 1)
-            .map_or_else(|| *times.last().unwrap_or(&fault.at), |next| next.at);
-        let pairs = times.windows(2).filter(|pair| pair[1] > fault.at && pair[0] < until);
-        let longest = pairs
-            .map(|pair| pair[1] - pair[0])
-            .max()
-            .unwrap_or(until.saturating_duration_since(fault.at));
-        gaps.push(longest.as_secs_f64() * 1_000.0);
+        let next = faults.get(n + 1).map(|next| next.at);
+        let pairs = times
+            .windows(2)
+            .filter(|pair| pair[1] > fault.at && next.is_none_or(|next| pair[1] <= next));
+        let longest = pairs.map(|pair| pair[1] - pair[0]).max();
+        let silent = || next.map_or(Duration::MAX, |next| next - fault.at);
+        gaps.push(longest.unwrap_or_else(silent).as_secs_f64() * 1_000.0);
     }
     gaps
 }
