@@ -353,6 +353,13 @@ impl Child {
             .args(["launch", "--parent", &std::process::id().to_string(), "--"])
             .arg(&self.program)
             .args(&self.arguments);
+        // The files say everything; variables meant for tools must not change them.
+        command.env_remove("NAMESRV_ADDR");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("FOREBAY_") {
+                command.env_remove(name);
+            }
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if !self.held.is_empty() {
             let names = ["client", "client2"];
