@@ -43,10 +43,7 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, stamp: Stamp, payload: &[u8]
     file.sync_all()?;
     drop(file);
     disk.rename(&aside, path)?;
-    match path.parent() {
-        Some(dir) => disk.sync_dir(dir),
-        None => Ok(()),
-    }
+    sync_parent(disk, path)
 }
 
 /// Reads the payload; `None` if there is no such file. A damaged or newer file is `InvalidData` and says which.
@@ -79,6 +76,15 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path, stamp: Stamp) -> io::Result<Opt
         return Err(invalid(path, "was written by a newer version of this program"));
     }
     Ok(Some(payload))
+}
+
+/// Makes the name of `path` durable.
+pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => disk.sync_dir(Path::new(".")),
+        Some(dir) => disk.sync_dir(dir),
+        None => Ok(()),
+    }
 }
 
 fn aside(path: &Path) -> PathBuf {

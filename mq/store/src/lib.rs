@@ -2,6 +2,7 @@
 //!
 //! * [`Log`] keeps entries in segments, the vote, and a window of recent entries in memory.
 //! * [`ConsumeQueues`] say where the messages of each queue are.
+//! * [`Index`] finds messages by key.
 //! * [`Checkpoints`] keep what the layers above need to start again.
 //!
 //! It knows neither the remoting protocol nor Raft: who may append what is decided above. Callers are `mq-raft` (log,
@@ -13,6 +14,8 @@
 pub mod checkpoint;
 mod container;
 pub mod entry;
+pub mod index;
+pub mod inspect;
 pub mod log;
 mod mailbox;
 mod position;
@@ -21,6 +24,7 @@ mod slots;
 
 pub use checkpoint::Checkpoints;
 pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, Header, Item, ItemKind};
+pub use index::{Index, IndexMark, IndexOptions};
 pub use log::{
     Cut, Damage, Done, Known, Log, LogOptions, Lookup, OpenError, Promise, Recovered, Room, SegmentInfo, Tail, promise,
 };

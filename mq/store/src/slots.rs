@@ -57,32 +57,31 @@ impl SlotFile {
             file.write_all_vectored_at(&[&bytes[have..]], have as u64)?;
             file.sync_all()?;
         }
-        let slots = [decode(&bytes[..SLOT_LEN], magic), decode(&bytes[SLOT_LEN..], magic)];
-        let best = match (&slots[0], &slots[1]) {
-            (Slot::Valid(a, _), Slot::Valid(b, _)) => Some(usize::from(b > a)),
-            (Slot::Valid(..), _) => Some(0),
-            (_, Slot::Valid(..)) => Some(1),
-            _ => None,
-        };
-        let mut this = SlotFile {
+        let (best, held) = read(&bytes, magic);
+        let this = SlotFile {
             file,
             magic,
-            sequence: 0,
-            current: None,
-        };
-        let held = match best {
-            Some(slot) => {
-                let Slot::Valid(sequence, value) = slots[slot].clone() else {
-                    return Ok((this, Held::Damaged));
-                };
-                this.sequence = sequence;
-                this.current = Some((slot, value.clone()));
-                Held::Value(value)
-            }
-            None if slots == [Slot::Damaged, Slot::Damaged] => Held::Damaged,
-            None => Held::Nothing,
+            sequence: best.map_or(0, |(_, sequence)| sequence),
+            current: match (best, &held) {
+                (Some((slot, _)), Held::Value(value)) => Some((slot, value.clone())),
+                _ => None,
+            },
         };
         Ok((this, held))
+    }
+
+    /// What the file holds, without changing it.
+    pub fn look(disk: &dyn Disk, path: &Path, magic: u32) -> io::Result<Held> {
+        let file = disk.open(path, OpenMode::Read)?;
+        let mut bytes = vec![0; 2 * SLOT_LEN];
+        let mut have = 0;
+        while have < bytes.len() {
+            match file.read_at(&mut bytes[have..], have as u64)? {
+                0 => break,
+                n => have += n,
+            }
+        }
+        Ok(read(&bytes, magic).1)
     }
 
     /// Makes `value` the durable content.
@@ -122,6 +121,23 @@ impl SlotFile {
     }
 }
 
+/// The slot that holds the value and its sequence, and the value.
+fn read(bytes: &[u8], magic: u32) -> (Option<(usize, u64)>, Held) {
+    let slots = [decode(&bytes[..SLOT_LEN], magic), decode(&bytes[SLOT_LEN..], magic)];
+    let both_damaged = slots == [Slot::Damaged, Slot::Damaged];
+    let mut best = None;
+    let mut held = if both_damaged { Held::Damaged } else { Held::Nothing };
+    for (number, slot) in slots.into_iter().enumerate() {
+        if let Slot::Valid(sequence, value) = slot
+            && best.is_none_or(|(_, other)| sequence > other)
+        {
+            best = Some((number, sequence));
+            held = Held::Value(value);
+        }
+    }
+    (best, held)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Slot {
     Empty,
@@ -141,4 +157,77 @@ fn decode(slot: &[u8], magic: u32) -> Slot {
         return Slot::Damaged;
     }
     Slot::Valid(be_u64(slot, 8), slot[HEADER_LEN..HEADER_LEN + length].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mq_base::env::disk::real;
+
+    const MAGIC: u32 = 0x5445_5354;
+
+    fn path(dir: &tempfile::TempDir) -> std::path::PathBuf {
+        dir.path().join("slots")
+    }
+
+    fn held(dir: &tempfile::TempDir) -> Held {
+        SlotFile::open(&*real(), &path(dir), MAGIC).unwrap().1
+    }
+
+    fn open(dir: &tempfile::TempDir) -> SlotFile {
+        SlotFile::open(&*real(), &path(dir), MAGIC).unwrap().0
+    }
+
+    #[test]
+    fn a_save_torn_at_any_byte_leaves_the_value_before() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(held(&dir), Held::Nothing);
+        let mut slots = open(&dir);
+        slots.save(b"first").unwrap();
+        slots.mirror().unwrap();
+        let before = std::fs::read(path(&dir)).unwrap();
+        slots.save(b"second, longer").unwrap();
+        let after = std::fs::read(path(&dir)).unwrap();
+        assert_eq!(held(&dir), Held::Value(b"second, longer".to_vec()));
+        let changed: Vec<usize> = (0..after.len()).filter(|at| before[*at] != after[*at]).collect();
+        for at in &changed {
+            let mut torn = after.clone();
+            torn[*at..].copy_from_slice(&before[*at..]);
+            std::fs::write(path(&dir), &torn).unwrap();
+            assert_eq!(held(&dir), Held::Value(b"first".to_vec()), "torn at {at}");
+        }
+    }
+
+    #[test]
+    fn one_damaged_slot_loses_nothing_and_two_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slots = open(&dir);
+        slots.save(b"old").unwrap();
+        slots.save(b"new").unwrap();
+        slots.mirror().unwrap();
+        let good = std::fs::read(path(&dir)).unwrap();
+        for slot in [0, SLOT_LEN] {
+            for at in 0..HEADER_LEN + 3 {
+                let mut bad = good.clone();
+                bad[slot + at] ^= 0x80;
+                std::fs::write(path(&dir), &bad).unwrap();
+                assert_eq!(held(&dir), Held::Value(b"new".to_vec()));
+            }
+        }
+        let mut bad = good.clone();
+        bad[30] = 1;
+        bad[9] ^= 1;
+        bad[SLOT_LEN + 9] ^= 1;
+        std::fs::write(path(&dir), &bad).unwrap();
+        assert_eq!(held(&dir), Held::Damaged);
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slots = open(&dir);
+        slots.save(&vec![7; VALUE_MAX]).unwrap();
+        assert!(slots.save(&vec![7; VALUE_MAX + 1]).is_err());
+        assert_eq!(held(&dir), Held::Value(vec![7; VALUE_MAX]));
+    }
 }

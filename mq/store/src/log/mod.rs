@@ -58,7 +58,7 @@ pub(crate) use identity::Identity;
 pub use job::Done;
 use job::{Chore, Job};
 pub use promise::{Promise, promise};
-pub(crate) use scan::{Found, Scan};
+pub(crate) use scan::{Depth, Found, Scan};
 pub(crate) use segment::{Segments, parse_name};
 use sparse::SparseIndex;
 use window::Window;

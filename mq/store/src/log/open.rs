@@ -36,9 +36,7 @@ pub(super) fn open(
 ) -> Result<(Arc<Shared>, Recovered), OpenError> {
     check(&options)?;
     disk.create_dir_all(dir)?;
-    if let Some(parent) = dir.parent() {
-        disk.sync_dir(parent)?;
-    }
+    crate::container::sync_parent(&*disk, dir)?;
     let stored = Identity::load(&*disk, dir, &options.cluster, &options.group)?;
     let fresh = stored.is_none();
     if let Some(identity) = &stored {

@@ -12,8 +12,7 @@ use mq_base::env::task;
 use mq_message::CommitLogOffset;
 use parking_lot::Mutex;
 
-use super::scan::Depth;
-use super::{Damage, Found, Log, Lookup, Scan, SegmentInfo, Shared, Tail, invalid};
+use super::{Damage, Depth, Found, Log, Lookup, Scan, SegmentInfo, Shared, Tail, invalid};
 use crate::entry::{Entry, HEADER_LEN, Header, ITEM_HEADER_LEN, ItemKind, header_hash};
 use crate::position::{RaftIndex, be_u32};
 

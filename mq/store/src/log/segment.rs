@@ -27,6 +27,7 @@ pub(crate) struct Segments {
     dir: PathBuf,
     pub segment_bytes: u64,
     recycled_max: usize,
+    mode: OpenMode,
     table: Mutex<Table>,
 }
 
@@ -78,6 +79,30 @@ impl Segments {
             dir,
             segment_bytes,
             recycled_max,
+            mode: OpenMode::ReadWrite,
+            table: Mutex::new(table),
+        };
+        Ok((segments, bad))
+    }
+
+    /// The same to look only: nothing is made or removed.
+    pub fn look(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> io::Result<(Segments, Vec<BadSegment>)> {
+        let mut table = Table::default();
+        let mut bad = Vec::new();
+        for (name, len) in disk.list(&dir)? {
+            if let Some(base) = name.to_str().and_then(parse_name) {
+                if len != segment_bytes || base % segment_bytes != 0 {
+                    bad.push(BadSegment { base, len });
+                }
+                table.open.insert(base, None);
+            }
+        }
+        let segments = Segments {
+            disk,
+            dir,
+            segment_bytes,
+            recycled_max: 0,
+            mode: OpenMode::Read,
             table: Mutex::new(table),
         };
         Ok((segments, bad))
@@ -96,7 +121,7 @@ impl Segments {
             Some(Some(segment)) => Ok(Some(segment.clone())),
             Some(slot) => {
                 let path = self.dir.join(segment_name(base));
-                let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+                let file = self.disk.open(&path, self.mode)?;
                 let segment = Arc::new(Segment { base, file });
                 *slot = Some(segment.clone());
                 Ok(Some(segment))

@@ -210,6 +210,9 @@ impl Files {
         }
         if !exists {
             self.disk.create_dir_all(&folder)?;
+        }
+        if make {
+            // Also if it exists: the process that made it may have died before it synced the names.
             let mut unsynced = self.unsynced.lock();
             unsynced.folders.insert(self.root.clone());
             unsynced.folders.insert(self.root.join(&*key.0));

@@ -201,6 +201,7 @@ impl ConsumeQueues {
     fn open_idle(disk: Arc<dyn Disk>, dir: &Path, options: QueueOptions) -> io::Result<ConsumeQueues> {
         let root = dir.join("consumequeue");
         disk.create_dir_all(&root)?;
+        crate::container::sync_parent(&*disk, dir)?;
         disk.sync_dir(dir)?;
         let files = Files::new(disk, root, &options);
         let shared = Arc::new(Shared {
