@@ -20,7 +20,9 @@ pub fn code(refusal: &Refusal) -> i32 {
         Refusal::SubscriptionMissing(_) => response::SUBSCRIPTION_NOT_EXIST,
         Refusal::SubscriptionOld(_) => response::SUBSCRIPTION_NOT_LATEST,
         Refusal::NotFound(_) => response::QUERY_NOT_FOUND,
-        Refusal::Fenced { .. } | Refusal::OutOfSequence { .. } | Refusal::Illegal(_) => response::ILLEGAL_OPERATION,
+        Refusal::Fenced { .. } => response::PRODUCER_FENCED,
+        Refusal::OutOfSequence { .. } => response::SEQUENCE_OUT_OF_ORDER,
+        Refusal::Illegal(_) => response::ILLEGAL_OPERATION,
         Refusal::Failed(_) => response::SYSTEM_ERROR,
     }
 }
