@@ -354,6 +354,8 @@ impl Shared {
                 }
             }
         }
+        let named = self.routes.named_brokers();
+        self.brokers.retain(|name| named.contains(name));
         changed
     }
 
@@ -475,12 +477,21 @@ impl Pause {
     }
 }
 
-/// Fetches routes every 30 s, and when a connection fails until they change.
+/// Keeps routes until the client ends, then closes its connections.
 async fn keep_routes(shared: Arc<Shared>) {
+    let stop = shared.stop.clone();
+    tokio::select! {
+        () = stop.wait() => {}
+        () = follow_routes(&shared) => {}
+    }
+    shared.transport.shutdown();
+}
+
+/// Fetches routes every 30 s, and when a connection fails until they change.
+async fn follow_routes(shared: &Shared) {
     loop {
         let interval = clock::sleep(shared.config.poll_name_server_interval);
         let chase = tokio::select! {
-            () = shared.stop.wait() => return,
             () = interval => false,
             () = shared.route_wanted.notified() => true,
         };
@@ -490,9 +501,6 @@ async fn keep_routes(shared: Arc<Shared>) {
             if shared.refresh_all_routes().await {
                 shared.wake_consumers();
                 break;
-            }
-            if shared.stop.is_stopped() {
-                return;
             }
         }
     }

@@ -8,6 +8,8 @@
 //! Start reading at [`Producer`] or at `producer/deliver.rs` (what happens to a send that fails), then at [`ClientInstance`] (what producers and
 //! consumers share).
 
+mod admin;
+mod atomic;
 mod brokers;
 mod config;
 pub mod consumer;
@@ -21,6 +23,8 @@ mod route;
 mod transport;
 mod wire;
 
+pub use admin::TopicSpec;
+pub use atomic::{AtomicBatch, AtomicProducer, AtomicResult, AtomicSendError};
 pub use config::ClientConfig;
 pub use consumer::{ConsumeFrom, ConsumeStatus, Filter, LitePullConsumer, MessageModel, OrderlyStatus, PushConsumer};
 pub use error::{CallError, SendError};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mq_base::env::random;
 use mq_message::QueueId;
 use mq_message::topic::perm;
@@ -16,7 +16,6 @@ use crate::wire::{DEFAULT_TOPIC_QUEUES, RouteData};
 /// The route of one topic.
 #[derive(Debug)]
 pub(crate) struct TopicRoute {
-    pub(crate) topic: Arc<str>,
     /// Queues to send to.
     pub(crate) publish: Vec<PublishQueue>,
     /// Queues to consume from, sorted.
@@ -39,7 +38,6 @@ pub(crate) struct PublishQueue {
 impl TopicRoute {
     fn build(topic: &Arc<str>, data: RouteData, template: bool, brokers: &Brokers) -> Self {
         let mut route = Self {
-            topic: topic.clone(),
             publish: Vec::new(),
             subscribe: Vec::new(),
             groups: Vec::new(),
@@ -125,6 +123,13 @@ impl Routes {
         let route = TopicRoute::build(topic, data, template, brokers);
         self.topics.write().insert(topic.clone(), Arc::new(route));
         true
+    }
+
+    /// Broker groups that some route names.
+    pub(crate) fn named_brokers(&self) -> HashSet<Arc<str>> {
+        let topics = self.topics.read();
+        let groups = topics.values().flat_map(|route| &route.groups);
+        groups.map(|group| group.name.clone()).collect()
     }
 
     /// The topic is gone.

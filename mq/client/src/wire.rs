@@ -212,8 +212,6 @@ pub(crate) fn end_transaction(group: &str, half: &HalfMessage, end: TransactionE
 
 /// Bits of a pull's `sysFlag`.
 pub(crate) mod pull_flag {
-    /// `commitOffset` counts.
-    pub(crate) const COMMIT: i32 = 1;
     /// The broker may hold the request until a message comes.
     pub(crate) const SUSPEND: i32 = 2;
     /// The subscription is in the request.
@@ -231,7 +229,6 @@ pub(crate) struct PullHeader<'a> {
     pub(crate) max: u32,
     pub(crate) max_bytes: u32,
     pub(crate) sys_flag: i32,
-    pub(crate) commit: Option<QueueOffset>,
     pub(crate) suspend_ms: u64,
     pub(crate) expression: Option<(&'a str, &'a str)>,
     pub(crate) sub_version: i64,
@@ -252,7 +249,7 @@ pub(crate) fn pull(header: &PullHeader<'_>) -> Command {
         out.integer("queueOffset", wire(header.from));
         out.integer("maxMsgNums", header.max.into());
         out.integer("sysFlag", header.sys_flag.into());
-        out.integer("commitOffset", header.commit.map_or(0, wire));
+        out.integer("commitOffset", 0);
         out.integer("suspendTimeoutMillis", header.suspend_ms as i64);
         if let Some((kind, expression)) = header.expression {
             out.text("subscription", expression);
@@ -268,28 +265,21 @@ pub(crate) fn pull(header: &PullHeader<'_>) -> Command {
 pub(crate) struct PullAnswer {
     pub(crate) suggested_broker: u64,
     pub(crate) next: QueueOffset,
-    pub(crate) min: QueueOffset,
-    pub(crate) max: QueueOffset,
 }
 
 /// Reads a pull's answer in one pass.
 pub(crate) fn read_pull(ext: &Ext) -> Result<PullAnswer, String> {
-    let (mut suggested, mut next, mut min, mut max) = (None, None, None, None);
+    let (mut suggested, mut next) = (None, None);
     for (key, value) in ext.fields() {
         match key.raw() {
             b"suggestWhichBrokerId" => suggested = value.integer(),
             b"nextBeginOffset" => next = value.integer(),
-            b"minOffset" => min = value.integer(),
-            b"maxOffset" => max = value.integer(),
             _ => {}
         }
     }
-    let offset = |value: Option<i64>| value.and_then(QueueOffset::from_wire);
     Ok(PullAnswer {
         suggested_broker: suggested.and_then(|id| id.try_into().ok()).unwrap_or(0),
-        next: offset(next).ok_or("no nextBeginOffset")?,
-        min: offset(min).unwrap_or_default(),
-        max: offset(max).unwrap_or_default(),
+        next: next.and_then(QueueOffset::from_wire).ok_or("no nextBeginOffset")?,
     })
 }
 
@@ -403,6 +393,27 @@ pub(crate) fn send_back(back: &SendBack<'_>) -> Command {
         out.boolean("unitMode", false);
         out.integer("maxReconsumeTimes", back.max_reconsume_times.into());
     })
+}
+
+// ---- administration
+
+/// Creates or changes a topic.
+pub(crate) fn create_topic(topic: &str, queues: u32, perm: u32) -> Command {
+    request(code::UPDATE_AND_CREATE_TOPIC, |out| {
+        out.text("topic", topic);
+        out.text("defaultTopic", mq_message::topic::AUTO_CREATE);
+        out.integer("readQueueNums", queues.into());
+        out.integer("writeQueueNums", queues.into());
+        out.integer("perm", perm.into());
+        out.text("topicFilterType", "SINGLE_TAG");
+        out.integer("topicSysFlag", 0);
+        out.boolean("order", false);
+    })
+}
+
+/// Asks for the message at a place of the commit log.
+pub(crate) fn view_message(offset: CommitLogOffset) -> Command {
+    request(code::VIEW_MESSAGE_BY_ID, |out| out.integer("offset", offset.to_wire()))
 }
 
 // ---- client

@@ -19,5 +19,6 @@ mod subscription;
 pub use allocate::AllocateStrategy;
 pub use lite_pull::{LitePullConsumer, LitePullConsumerBuilder, PollError};
 pub use offsets::ConsumeFrom;
+pub(crate) use offsets::{bound as queue_bound, search as offset_at};
 pub use push::{ConsumeStatus, MessageModel, OrderlyStatus, PushConsumer, PushConsumerBuilder};
 pub use subscription::Filter;

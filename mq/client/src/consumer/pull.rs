@@ -63,7 +63,6 @@ impl PullStyle {
             max: self.batch,
             max_bytes: self.batch_bytes,
             sys_flag: pull_flag::SUSPEND | pull_flag::SUBSCRIPTION | lite,
-            commit: None,
             suspend_ms: self.suspend.as_millis() as u64,
             expression: Some((subscription.kind, &subscription.expression)),
             sub_version: subscription.version,
