@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         tokio::select! {
             () = seen.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(5)) => break,
+            () = mq_base::env::clock::sleep(Duration::from_secs(5)) => break,
             _ = tokio::signal::ctrl_c() => break,
         }
     }

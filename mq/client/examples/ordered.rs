@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .await?;
     for _ in 0..KEYS * STEPS {
-        tokio::time::timeout(Duration::from_secs(30), finished.recv()).await?;
+        mq_base::env::clock::timeout(Duration::from_secs(30), finished.recv()).await?;
     }
     println!("{} messages in order", KEYS * STEPS);
     consumer.shutdown().await;

@@ -43,9 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let result = producer.send_in_transaction(message).await?;
         println!("order {i}: {:?}, told the broker: {}", result.state, result.ended);
     }
-    tokio::time::timeout(Duration::from_secs(90), answers.recv()).await?;
+    mq_base::env::clock::timeout(Duration::from_secs(90), answers.recv()).await?;
     // The answer is on its way.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    mq_base::env::clock::sleep(Duration::from_millis(200)).await;
     producer.shutdown().await;
     Ok(())
 }

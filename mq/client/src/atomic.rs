@@ -176,7 +176,10 @@ impl AtomicProducer {
             Ok(answer) => answer,
             Err(error) => {
                 match &error {
-                    AtomicSendError::Fenced(why) => self.fenced = Some(why.clone()),
+                    AtomicSendError::Fenced(why) => {
+                        self.fenced = Some(why.clone());
+                        self.pending = None;
+                    }
                     AtomicSendError::Refused(_) => self.pending = None,
                     _ => {}
                 }

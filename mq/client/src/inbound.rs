@@ -23,7 +23,7 @@ pub(crate) enum ConsumerEvent {
     /// Tell all about yourself.
     RunningInfo(Reply),
     /// Consume this message now and say how it went.
-    ConsumeDirectly { message: MessageExt, reply: Reply },
+    ConsumeDirectly { message: Box<MessageExt>, reply: Reply },
 }
 
 /// A broker's question about a half message.
@@ -133,7 +133,7 @@ impl Shared {
                 let broker: Arc<str> = command.ext.get("brokerName")?.as_ref().into();
                 let message = MessageExt::decode_one(&command.body, &broker);
                 let reply = Reply::new(connection, command);
-                let message = message.ok()?;
+                let message = Box::new(message.ok()?);
                 self.tell(&group, ConsumerEvent::ConsumeDirectly { message, reply })
             }
             _ => {

@@ -31,7 +31,7 @@ impl PushShared {
             }
             ConsumerEvent::RunningInfo(reply) => reply.body(to_fastjson(&self.running_info())),
             ConsumerEvent::ConsumeDirectly { message, reply } => {
-                let result = self.consume_directly(message).await;
+                let result = self.consume_directly(*message).await;
                 reply.body(to_standard(&result));
             }
         }
