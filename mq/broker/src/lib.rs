@@ -32,3 +32,8 @@ pub mod state;
 pub mod stats;
 pub mod supervise;
 pub mod view;
+
+#[cfg(test)]
+mod testbed;
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,13 @@
 
 use super::answer::Waiting;
 use super::append::{check_created, check_records, create_if_absent};
-use super::draft::Draft;
+use super::draft::{ASK_ITEMS_MAX, Draft};
 use super::offsets;
 use crate::ask::{AtomicBatch, BatchResult, OpenedProducer, ProducerSequence, Refusal, Reply};
 use crate::state::codec::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::state::{Effect, Name};
 use crate::view::View;
 use std::sync::Arc;
-
-/// Most messages and offsets of one batch: an entry counts its items in 16 bits.
-const ITEMS_MAX: usize = 60_000;
 
 /// Raises the epoch: every older session is refused from now on.
 pub(super) fn open(draft: &mut Draft<'_>, producer: Name, reply: Reply<OpenedProducer>) {
@@ -92,9 +89,9 @@ fn check(draft: &Draft<'_>, ask: &AtomicBatch) -> Result<Sequence, Refusal> {
     {
         return Ok(Sequence::Repeat);
     }
-    if ask.messages.len() + ask.offsets.len() + ask.create.len() > ITEMS_MAX {
+    if ask.messages.len() + ask.offsets.len() + ask.create.len() >= ASK_ITEMS_MAX {
         return Err(Refusal::Invalid(format!(
-            "an atomic batch has at most {ITEMS_MAX} messages and offsets"
+            "an atomic batch has less than {ASK_ITEMS_MAX} messages and offsets"
         )));
     }
     if ask

@@ -7,6 +7,9 @@ use crate::state::{Effect, State, Stored, Within};
 use mq_message::{CommitLogOffset, QueueId, QueueOffset};
 use mq_raft::{Batch, ItemSpan};
 
+/// Most items of one ask: below half of what an entry can count, so that it fits behind others.
+pub(super) const ASK_ITEMS_MAX: usize = 32_000;
+
 /// Pushes items and keeps the judge's state in step with them.
 pub(super) struct Draft<'a> {
     pub state: &'a mut State,

@@ -1,6 +1,6 @@
 //! Consumer offsets: commits, resets, copies.
 
-use super::draft::Draft;
+use super::draft::{ASK_ITEMS_MAX, Draft};
 use crate::ask::{OffsetCommit, Refusal, Reply};
 use crate::state::{Effect, Name};
 
@@ -87,6 +87,10 @@ pub(super) fn clone_group(draft: &mut Draft<'_>, from: &Name, to: &Name, topic: 
             offset,
         })
         .collect();
+    if copies.len() > ASK_ITEMS_MAX {
+        let text = format!("group[{from}] has more than {ASK_ITEMS_MAX} offsets: copy them topic by topic");
+        return reply.send(Err(Refusal::Invalid(text)));
+    }
     for copy in &copies {
         draft.effect(copy);
     }

@@ -21,6 +21,8 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Most segments one step deletes.
 const SEGMENTS_MAX: usize = 10;
+/// Most queues whose minimum one entry raises.
+const MINIMUMS_MAX: usize = 8_192;
 /// Most bytes of half messages one step stores again; the line stays below the next one.
 const HALVES_BYTES_MAX: usize = 4 << 20;
 
@@ -51,8 +53,16 @@ async fn step(path: &Arc<DataPath>) -> io::Result<()> {
         return Ok(());
     }
     let minimums = minimums(path, line).await?;
+    // Minimums first: a queue must not seem to hold what is gone already.
+    for some in minimums.chunks(MINIMUMS_MAX) {
+        retain(path, Retain { line: CommitLogOffset::ZERO, minimums: some.to_vec(), halves: Vec::new() }).await?;
+    }
+    retain(path, Retain { line, minimums: Vec::new(), halves }).await
+}
+
+async fn retain(path: &DataPath, retain: Retain) -> io::Result<()> {
     let (reply, answer) = Reply::channel();
-    path.judge.ask(Ask::Retain(Retain { line, minimums, halves }, reply));
+    path.judge.ask(Ask::Retain(retain, reply));
     match answer.await {
         Ok(Err(refusal)) => Err(io::Error::other(refusal)),
         _ => Ok(()),

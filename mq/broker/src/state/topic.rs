@@ -170,7 +170,7 @@ pub struct Topics {
 }
 
 /// Most queues a topic may have: bounds what one request can make every member allocate.
-pub const QUEUES_MAX: u32 = 65_536;
+pub const QUEUES_MAX: u32 = 16_384;
 
 impl Topics {
     /// The topics a group is born with: those the broker itself writes to.
