@@ -63,7 +63,9 @@ impl Solo {
             return;
         }
         loop {
-            let Some(ask) = self.waiting.lock().pop_front() else { break };
+            let Some(ask) = self.waiting.lock().pop_front() else {
+                break;
+            };
             let (entry, complete) = self.parts.lock().take(ask);
             complete(&entry);
         }
@@ -79,10 +81,14 @@ impl Parts {
         let (builder, complete) = batch.split_for_test();
         let tail = self.log.tail();
         self.index += 1;
-        let id = LogId { index: RaftIndex(self.index), ..LogId::default() };
+        let id = LogId {
+            index: RaftIndex(self.index),
+            ..LogId::default()
+        };
         let offset = self.log.place(builder.len() as u64);
         let entry = builder.finish(id, offset, tail.previous_hash, self.time_ms, EntryKind::Batch);
-        self.log.append(vec![entry.clone()], Box::new(|done| done.expect("append")));
+        self.log
+            .append(vec![entry.clone()], Box::new(|done| done.expect("append")));
         self.machine.apply(&entry);
         self.machine.applied(id);
         (entry, complete)
@@ -119,7 +125,9 @@ impl Subscribers {
             codes: Vec::new(),
             class_filter_mode: false,
         };
-        self.0.lock().insert((group.into(), topic.into()), Arc::new(subscription));
+        self.0
+            .lock()
+            .insert((group.into(), topic.into()), Arc::new(subscription));
     }
 }
 
@@ -127,7 +135,10 @@ impl Subscriptions for Subscribers {
     fn find(&self, group: &str, topic: &str) -> Subscribed {
         let all = self.0.lock();
         match all.get(&(group.to_owned(), topic.to_owned())) {
-            Some(subscription) => Subscribed::To { subscription: subscription.clone(), broadcast: false },
+            Some(subscription) => Subscribed::To {
+                subscription: subscription.clone(),
+                broadcast: false,
+            },
             None if all.keys().any(|(known, _)| known == group) => Subscribed::NoSubscription,
             None => Subscribed::NoConsumer,
         }
@@ -204,27 +215,51 @@ impl Testbed {
         let dir = Path::new("/store");
         disk.create_dir_all(dir).unwrap();
         let known = checkpoint.as_ref().map(|(_, known)| *known);
-        let options = LogOptions { segment_bytes, window_bytes: 256 * 1024, ..LogOptions::default() };
+        let options = LogOptions {
+            segment_bytes,
+            window_bytes: 256 * 1024,
+            ..LogOptions::default()
+        };
         let (log, _) = Log::open(disk.clone(), dir, options, known).unwrap();
         let queues = ConsumeQueues::open(disk.clone(), dir, QueueOptions::default()).unwrap();
         let view = Arc::new(View::new());
         let polls = Arc::new(LongPolls::new(settings.parked_pulls_max));
         let mut machine = Machine::new(view.clone(), queues.clone(), polls.clone());
         let from = known.map_or(log.base(), |known| known.tail);
-        machine.restore(checkpoint.as_ref().map(|(state, _)| &state[..]), from.next_offset, false).unwrap();
+        machine
+            .restore(
+                checkpoint.as_ref().map(|(state, _)| &state[..]),
+                from.next_offset,
+                false,
+            )
+            .unwrap();
         let first = from.last.map_or(log.first(), |last| last.index.next());
         let mut index = first.0.saturating_sub(1);
         let mut next = first;
-        while let Some(entry) = log.read(next..next.next(), 1).ok().and_then(|entries| entries.into_iter().next()) {
+        while let Some(entry) = log
+            .read(next..next.next(), 1)
+            .ok()
+            .and_then(|entries| entries.into_iter().next())
+        {
             machine.apply(&entry);
             machine.applied(entry.id());
             index = entry.index().0;
             next = next.next();
         }
         let mut judge = Judge::new(view.clone());
-        judge.begin(Session { term: Default::default(), now_ms: clock::wall_ms(), applied: LogId::default() });
+        judge.begin(Session {
+            term: Default::default(),
+            now_ms: clock::wall_ms(),
+            applied: LogId::default(),
+        });
         let time_ms = view.state().log_time_ms;
-        let parts = Parts { judge, machine, log: log.clone(), index, time_ms };
+        let parts = Parts {
+            judge,
+            machine,
+            log: log.clone(),
+            index,
+            time_ms,
+        };
         let solo = Arc::new(Solo {
             parts: Mutex::new(parts),
             waiting: Mutex::default(),
@@ -251,7 +286,13 @@ impl Testbed {
         let producers = Arc::new(Producers::default());
         let (stop, stopped) = mq_base::stop::StopSource::new();
         drop(crate::drivers::start(&path, producers.clone(), None, &stopped));
-        Self { path, solo, subscribers, producers, stop }
+        Self {
+            path,
+            solo,
+            subscribers,
+            producers,
+            stop,
+        }
     }
 
     /// Sends a request and gives back where its answer will come.

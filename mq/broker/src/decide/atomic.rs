@@ -135,7 +135,7 @@ fn check_sequence(draft: &Draft<'_>, ask: &ProducerSequence) -> Result<Sequence,
     match known.last_sequence {
         None => Ok(Sequence::Next),
         Some(last) if Some(ask.sequence) == last.checked_add(1) => Ok(Sequence::Next),
-        Some(last) if ask.sequence <= last && known.result(ask.sequence).is_some() => Ok(Sequence::Repeat),
+        Some(last) if ask.sequence <= last => Ok(Sequence::Repeat),
         last => Err(Refusal::OutOfSequence {
             producer: ask.producer.clone(),
             sequence: ask.sequence,

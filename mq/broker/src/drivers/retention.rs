@@ -55,9 +55,25 @@ async fn step(path: &Arc<DataPath>) -> io::Result<()> {
     let minimums = minimums(path, line).await?;
     // Minimums first: a queue must not seem to hold what is gone already.
     for some in minimums.chunks(MINIMUMS_MAX) {
-        retain(path, Retain { line: CommitLogOffset::ZERO, minimums: some.to_vec(), halves: Vec::new() }).await?;
+        retain(
+            path,
+            Retain {
+                line: CommitLogOffset::ZERO,
+                minimums: some.to_vec(),
+                halves: Vec::new(),
+            },
+        )
+        .await?;
     }
-    retain(path, Retain { line, minimums: Vec::new(), halves }).await
+    retain(
+        path,
+        Retain {
+            line,
+            minimums: Vec::new(),
+            halves,
+        },
+    )
+    .await
 }
 
 async fn retain(path: &DataPath, retain: Retain) -> io::Result<()> {

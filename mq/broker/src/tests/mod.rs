@@ -55,7 +55,10 @@ pub(super) fn ok<H: Header>(answer: &Command) -> H {
 
 /// Sends `body` to queue 0 of a topic with properties; it must succeed.
 pub(super) async fn send(bed: &Testbed, topic: &str, pairs: &[(&str, &str)], body: &[u8]) -> SendMessageResponse {
-    let header = SendMessageHeader { properties: properties(pairs), ..send_header(topic) };
+    let header = SendMessageHeader {
+        properties: properties(pairs),
+        ..send_header(topic)
+    };
     ok(&bed.call(send_command(header, body)).await)
 }
 
@@ -119,7 +122,9 @@ pub(super) fn seen(body: &[u8]) -> Vec<Seen> {
 /// Everything in a queue from an offset on (one pull).
 pub(super) async fn pull(bed: &Testbed, topic: &str, queue: i32, offset: i64) -> (i32, PullMessageResponse, Vec<Seen>) {
     let answer = bed.call(pull_command(&pull_header(topic, queue, offset))).await;
-    let header = answer.header().unwrap_or_else(|error| panic!("{error}: {:?}", answer.remark));
+    let header = answer
+        .header()
+        .unwrap_or_else(|error| panic!("{error}: {:?}", answer.remark));
     (answer.code, header, seen(&answer.body))
 }
 
@@ -129,7 +134,13 @@ pub(super) async fn topic(bed: &Testbed, name: &str, queues: u32) {
     use crate::seams::Judged;
     let (reply, answer) = Reply::channel();
     let config = crate::state::TopicConfig::new(name, queues);
-    bed.solo.ask(Ask::UpsertTopic(UpsertTopic { config, only_if_absent: false }, reply));
+    bed.solo.ask(Ask::UpsertTopic(
+        UpsertTopic {
+            config,
+            only_if_absent: false,
+        },
+        reply,
+    ));
     answer.await.unwrap().unwrap();
 }
 
@@ -140,7 +151,10 @@ pub(super) async fn group(bed: &Testbed, name: &str) {
     let wanted = UpsertGroup {
         config: crate::state::GroupConfig::new(name),
         only_if_absent: false,
-        retry_topic: Some(Box::new(crate::state::TopicConfig::new(mq_message::topic::retry(name), 1))),
+        retry_topic: Some(Box::new(crate::state::TopicConfig::new(
+            mq_message::topic::retry(name),
+            1,
+        ))),
     };
     bed.solo.ask(Ask::UpsertGroup(wanted, reply));
     answer.await.unwrap().unwrap();

@@ -46,7 +46,10 @@ async fn commits_are_kept_and_late_one_way_ones_do_not_go_back() {
     let bed = Testbed::new();
     topic(&bed, "T", 1).await;
     group(&bed, "G").await;
-    assert_eq!(bed.call(update("none", 1)).await.code, response::SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(
+        bed.call(update("none", 1)).await.code,
+        response::SUBSCRIPTION_GROUP_NOT_EXIST
+    );
     assert_eq!(bed.call(update("G", 7)).await.code, 0);
     assert_eq!(offset(&bed, query("G", None)).await, 7);
     drop(bed.send(update("G", 9).oneway()));
@@ -57,7 +60,12 @@ async fn commits_are_kept_and_late_one_way_ones_do_not_go_back() {
     assert_eq!(offset(&bed, query("G", None)).await, 9);
     assert_eq!(bed.call(update("G", 5)).await.code, 0);
     assert_eq!(offset(&bed, query("G", None)).await, 5, "a tool may set it back");
-    let pull = PullMessage { sys_flag: 4 + 1, commit_offset: 6, consumer_group: "G".into(), ..pull_header("T", 0, 0) };
+    let pull = PullMessage {
+        sys_flag: 4 + 1,
+        commit_offset: 6,
+        consumer_group: "G".into(),
+        ..pull_header("T", 0, 0)
+    };
     bed.call(pull_command(&pull)).await;
     assert_eq!(offset(&bed, query("G", None)).await, 6);
 }
@@ -80,18 +88,36 @@ async fn a_reset_reaches_the_consumer_by_its_next_pull() {
         is_force: true,
     };
     let reset = |header: &ResetOffset| Command::request(code::INVOKE_BROKER_TO_RESET_OFFSET, header);
-    assert_eq!(bed.call(reset(&ResetOffset { offset: Some(9), ..header.clone() })).await.code, response::SYSTEM_ERROR);
+    assert_eq!(
+        bed.call(reset(&ResetOffset {
+            offset: Some(9),
+            ..header.clone()
+        }))
+        .await
+        .code,
+        response::SYSTEM_ERROR
+    );
     let answer = bed.call(reset(&header)).await;
     assert_eq!(answer.code, 0, "{:?}", answer.remark);
-    assert!(String::from_utf8_lossy(&answer.body).contains(":2"), "{:?}", answer.body);
+    assert!(
+        String::from_utf8_lossy(&answer.body).contains(":2"),
+        "{:?}",
+        answer.body
+    );
     assert_eq!(bed.call(update("G", 5)).await.code, 0, "swallowed");
     drop(bed.send(update("G", 5).oneway()));
     assert_eq!(offset(&bed, query("G", None)).await, 2);
-    let pull = PullMessage { consumer_group: "G".into(), ..pull_header("T", 0, 5) };
+    let pull = PullMessage {
+        consumer_group: "G".into(),
+        ..pull_header("T", 0, 5)
+    };
     let answer = bed.call(pull_command(&pull)).await;
     let next: PullMessageResponse = answer.header().unwrap();
     assert_eq!((answer.code, next.next_begin_offset), (response::PULL_OFFSET_MOVED, 2));
-    let pull = PullMessage { consumer_group: "G".into(), ..pull_header("T", 0, 2) };
+    let pull = PullMessage {
+        consumer_group: "G".into(),
+        ..pull_header("T", 0, 2)
+    };
     assert_eq!(seen(&bed.call(pull_command(&pull)).await.body).len(), 3, "once only");
     bed.call(update("G", 4)).await;
     assert_eq!(offset(&bed, query("G", None)).await, 4);
@@ -116,11 +142,23 @@ async fn offsets_are_found_by_time() {
         };
         Command::request(code::SEARCH_OFFSET_BY_TIMESTAMP, &header)
     };
-    for (after_ms, lower, upper) in [(-1_000, 0, 0), (0, 0, 0), (1, 1, 0), (20_000, 2, 2), (25_000, 3, 2), (99_000, 5, 4)] {
+    for (after_ms, lower, upper) in [
+        (-1_000, 0, 0),
+        (0, 0, 0),
+        (1, 1, 0),
+        (20_000, 2, 2),
+        (25_000, 3, 2),
+        (99_000, 5, 4),
+    ] {
         assert_eq!(offset(&bed, search(after_ms, "LOWER")).await, lower, "lower {after_ms}");
         assert_eq!(offset(&bed, search(after_ms, "upper")).await, upper, "upper {after_ms}");
     }
-    let max = GetMaxOffset { topic: "T".into(), queue_id: 0, committed: None, broker_name: None };
+    let max = GetMaxOffset {
+        topic: "T".into(),
+        queue_id: 0,
+        committed: None,
+        broker_name: None,
+    };
     assert_eq!(offset(&bed, Command::request(code::GET_MAX_OFFSET, &max)).await, 5);
 }
 

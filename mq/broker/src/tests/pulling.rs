@@ -14,7 +14,10 @@ async fn offsets_outside_are_answered_as_rocketmq_does() {
         send(&bed, "T", &[], b"x").await;
     }
     let (code, header, _) = pull(&bed, "T", 0, 3).await;
-    assert_eq!((code, header.next_begin_offset, header.max_offset), (response::PULL_NOT_FOUND, 3, 3));
+    assert_eq!(
+        (code, header.next_begin_offset, header.max_offset),
+        (response::PULL_NOT_FOUND, 3, 3)
+    );
     let (code, header, _) = pull(&bed, "T", 0, 9).await;
     assert_eq!((code, header.next_begin_offset), (response::PULL_OFFSET_MOVED, 3));
 }
@@ -29,12 +32,23 @@ async fn a_client_is_never_sent_elsewhere_by_a_member_that_may_be_deposed() {
     let follower = pull_header("T", 0, 9);
     bed.solo.lead(false);
     let refused = bed.call(pull_command(&follower)).await;
-    assert_eq!(refused.code, response::SERVICE_NOT_AVAILABLE, "not a leader, not a reader");
+    assert_eq!(
+        refused.code,
+        response::SERVICE_NOT_AVAILABLE,
+        "not a leader, not a reader"
+    );
     bed.path.settings.update("slaveReadEnable=true").unwrap();
     let answer = bed.call(pull_command(&follower)).await;
     let header: PullMessageResponse = answer.header().unwrap();
-    assert_eq!((answer.code, header.next_begin_offset), (response::PULL_RETRY_IMMEDIATELY, 9));
-    assert_eq!(pull(&bed, "T", 0, 0).await.2.len(), 1, "what it has, a follower may hand out");
+    assert_eq!(
+        (answer.code, header.next_begin_offset),
+        (response::PULL_RETRY_IMMEDIATELY, 9)
+    );
+    assert_eq!(
+        pull(&bed, "T", 0, 0).await.2.len(),
+        1,
+        "what it has, a follower may hand out"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,23 +57,66 @@ async fn admission_has_its_codes() {
     topic(&bed, "T", 1).await;
     group(&bed, "G").await;
     let base = pull_header("T", 0, 0);
-    let push = PullMessage { sys_flag: 0, consumer_group: "G".into(), ..base.clone() };
+    let push = PullMessage {
+        sys_flag: 0,
+        consumer_group: "G".into(),
+        ..base.clone()
+    };
     let cases = [
-        (PullMessage { topic: "Missing".into(), ..base.clone() }, response::TOPIC_NOT_EXIST),
-        (PullMessage { queue_id: 1, ..base.clone() }, response::INVALID_PARAMETER),
-        (PullMessage { queue_id: -1, ..base.clone() }, response::INVALID_PARAMETER),
-        (PullMessage { subscription: Some("||".into()), ..base.clone() }, response::SUBSCRIPTION_PARSE_FAILED),
-        (PullMessage { expression_type: Some("SQL92".into()), ..base.clone() }, response::SYSTEM_ERROR),
+        (
+            PullMessage {
+                topic: "Missing".into(),
+                ..base.clone()
+            },
+            response::TOPIC_NOT_EXIST,
+        ),
+        (
+            PullMessage {
+                queue_id: 1,
+                ..base.clone()
+            },
+            response::INVALID_PARAMETER,
+        ),
+        (
+            PullMessage {
+                queue_id: -1,
+                ..base.clone()
+            },
+            response::INVALID_PARAMETER,
+        ),
+        (
+            PullMessage {
+                subscription: Some("||".into()),
+                ..base.clone()
+            },
+            response::SUBSCRIPTION_PARSE_FAILED,
+        ),
+        (
+            PullMessage {
+                expression_type: Some("SQL92".into()),
+                ..base.clone()
+            },
+            response::SYSTEM_ERROR,
+        ),
         (push.clone(), response::SUBSCRIPTION_NOT_EXIST),
     ];
     for (header, code) in cases {
         assert_eq!(bed.call(pull_command(&header)).await.code, code, "{header:?}");
     }
     bed.subscribers.subscribe("G", "Other", "*");
-    assert_eq!(bed.call(pull_command(&push)).await.code, response::SUBSCRIPTION_NOT_EXIST);
+    assert_eq!(
+        bed.call(pull_command(&push)).await.code,
+        response::SUBSCRIPTION_NOT_EXIST
+    );
     bed.subscribers.subscribe("G", "T", "*");
-    let newer = PullMessage { sub_version: 2, ..push.clone() };
-    assert_eq!(bed.call(pull_command(&newer)).await.code, response::SUBSCRIPTION_NOT_LATEST);
+    let newer = PullMessage {
+        sub_version: 2,
+        ..push.clone()
+    };
+    assert_eq!(
+        bed.call(pull_command(&newer)).await.code,
+        response::SUBSCRIPTION_NOT_LATEST
+    );
     assert_eq!(bed.call(pull_command(&push)).await.code, response::PULL_NOT_FOUND);
 }
 
@@ -70,12 +127,21 @@ async fn tags_are_filtered_and_the_next_offset_passes_what_does_not_match() {
     for tag in ["a", "b", "a", "c"] {
         send(&bed, "T", &[("TAGS", tag)], tag.as_bytes()).await;
     }
-    let header = |expression: &str| PullMessage { subscription: Some(expression.into()), ..pull_header("T", 0, 0) };
+    let header = |expression: &str| PullMessage {
+        subscription: Some(expression.into()),
+        ..pull_header("T", 0, 0)
+    };
     let answer = bed.call(pull_command(&header("a || c"))).await;
-    assert_eq!(seen(&answer.body).iter().map(|m| m.queue_offset).collect::<Vec<_>>(), [0, 2, 3]);
+    assert_eq!(
+        seen(&answer.body).iter().map(|m| m.queue_offset).collect::<Vec<_>>(),
+        [0, 2, 3]
+    );
     let answer = bed.call(pull_command(&header("none"))).await;
     let next: PullMessageResponse = answer.header().unwrap();
-    assert_eq!((answer.code, next.next_begin_offset), (response::PULL_RETRY_IMMEDIATELY, 4));
+    assert_eq!(
+        (answer.code, next.next_begin_offset),
+        (response::PULL_RETRY_IMMEDIATELY, 4)
+    );
     // "Aa" and "BB" have the same hash: the broker hands out both, the client compares the texts.
     assert_eq!(java_hash("Aa"), java_hash("BB"));
 }
@@ -89,7 +155,10 @@ async fn counts_and_bytes_are_bounded() {
     }
     let (_, header, found) = pull(&bed, "T", 0, 0).await;
     assert_eq!((found.len(), header.next_begin_offset), (32, 32));
-    let few = PullMessage { max_msg_nums: 5, ..pull_header("T", 0, 0) };
+    let few = PullMessage {
+        max_msg_nums: 5,
+        ..pull_header("T", 0, 0)
+    };
     assert_eq!(seen(&bed.call(pull_command(&few)).await.body).len(), 5);
     topic(&bed, "Big", 1).await;
     for _ in 0..3 {
@@ -135,7 +204,10 @@ async fn a_waiting_pull_ignores_what_does_not_match_and_ends_in_time() {
     assert!(answer.try_recv().is_err(), "it goes on waiting");
     let answer = answer.recv().await.unwrap();
     let header: PullMessageResponse = answer.header().unwrap();
-    assert_eq!((answer.code, header.next_begin_offset), (response::PULL_RETRY_IMMEDIATELY, 1));
+    assert_eq!(
+        (answer.code, header.next_begin_offset),
+        (response::PULL_RETRY_IMMEDIATELY, 1)
+    );
     let held = clock::now() - began;
     assert!((15_000..16_000).contains(&held.as_millis()), "{held:?}");
 
@@ -167,8 +239,16 @@ async fn old_messages_come_from_disk() {
     while next < 600 {
         let (code, header, found) = pull(&bed, "T", 0, next).await;
         assert_eq!(code, 0, "at {next}");
-        assert!(next > 300 || found.len() <= 8, "8 messages of a pull from disk, not {}", found.len());
-        bodies.extend(found.iter().map(|m| u32::from_be_bytes(m.body[..4].try_into().unwrap())));
+        assert!(
+            next > 300 || found.len() <= 8,
+            "8 messages of a pull from disk, not {}",
+            found.len()
+        );
+        bodies.extend(
+            found
+                .iter()
+                .map(|m| u32::from_be_bytes(m.body[..4].try_into().unwrap())),
+        );
         next = header.next_begin_offset;
     }
     assert_eq!(bodies, (0..600).collect::<Vec<_>>());

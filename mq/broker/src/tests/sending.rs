@@ -9,7 +9,13 @@ async fn template(bed: &Testbed) {
     let (reply, answer) = Reply::channel();
     let mut config = TopicConfig::new(names::AUTO_CREATE, 8);
     config.perm = 7;
-    bed.solo.ask(Ask::UpsertTopic(UpsertTopic { config, only_if_absent: true }, reply));
+    bed.solo.ask(Ask::UpsertTopic(
+        UpsertTopic {
+            config,
+            only_if_absent: true,
+        },
+        reply,
+    ));
     answer.await.unwrap().unwrap();
 }
 
@@ -24,16 +30,34 @@ async fn a_message_is_stored_and_pulled_as_it_was_sent() {
     assert_eq!(sent.trace_on.as_deref(), Some("true"));
     let second = send(&bed, "T", &[], b"again").await;
     assert_eq!(second.queue_offset, 1);
-    assert!(second.transaction_id.is_some_and(|key| key.len() == 32), "a unique key is made where there is none");
+    assert!(
+        second.transaction_id.is_some_and(|key| key.len() == 32),
+        "a unique key is made where there is none"
+    );
 
     let (code, header, seen) = pull(&bed, "T", 0, 0).await;
-    assert_eq!((code, header.next_begin_offset, header.min_offset, header.max_offset), (0, 2, 0, 2));
+    assert_eq!(
+        (code, header.next_begin_offset, header.min_offset, header.max_offset),
+        (0, 2, 0, 2)
+    );
     assert_eq!(seen.len(), 2);
     let (host, physical) = msg_id::parse_offset_id(&sent.msg_id).unwrap();
-    assert_eq!((host, physical.get()), (([127, 0, 0, 1], 10911).into(), seen[0].physical));
+    assert_eq!(
+        (host, physical.get()),
+        (([127, 0, 0, 1], 10911).into(), seen[0].physical)
+    );
     assert_eq!((seen[0].queue_offset, &seen[0].body[..]), (0, &b"hello"[..]));
-    for pair in ["UNIQ_KEY\u{1}AB01\u{2}", "TAGS\u{1}a\u{2}", "CLUSTER\u{1}DefaultCluster\u{2}", "TRACE_ON\u{1}true\u{2}"] {
-        assert!(seen[0].properties.contains(pair), "{pair:?} in {:?}", seen[0].properties);
+    for pair in [
+        "UNIQ_KEY\u{1}AB01\u{2}",
+        "TAGS\u{1}a\u{2}",
+        "CLUSTER\u{1}DefaultCluster\u{2}",
+        "TRACE_ON\u{1}true\u{2}",
+    ] {
+        assert!(
+            seen[0].properties.contains(pair),
+            "{pair:?} in {:?}",
+            seen[0].properties
+        );
     }
 }
 
@@ -43,7 +67,10 @@ async fn a_topic_is_created_after_its_template() {
     let refused = bed.call(send_command(send_header("New"), b"x")).await;
     assert_eq!(refused.code, response::TOPIC_NOT_EXIST, "no template");
     template(&bed).await;
-    let header = SendMessageHeader { queue_id: 3, ..send_header("New") };
+    let header = SendMessageHeader {
+        queue_id: 3,
+        ..send_header("New")
+    };
     let sent: SendMessageResponse = ok(&bed.call(send_command(header, b"x")).await);
     assert_eq!((sent.queue_id, sent.queue_offset), (3, 0));
     let state = bed.path.view.state();
@@ -61,11 +88,32 @@ async fn refusals_have_their_codes() {
         (send_header("a b"), b"x", response::INVALID_PARAMETER),
         (send_header("SCHEDULE_TOPIC_XXXX"), b"x", response::NO_PERMISSION),
         (send_header("Missing"), b"x", response::TOPIC_NOT_EXIST),
-        (SendMessageHeader { queue_id: 1, ..send_header("T") }, b"x", response::INVALID_PARAMETER),
+        (
+            SendMessageHeader {
+                queue_id: 1,
+                ..send_header("T")
+            },
+            b"x",
+            response::INVALID_PARAMETER,
+        ),
         (send_header("%RETRY%none"), b"x", response::SUBSCRIPTION_GROUP_NOT_EXIST),
         (send_header("T"), &big, response::MESSAGE_ILLEGAL),
-        (SendMessageHeader { properties: properties(&[("K", &long)]), ..send_header("T") }, b"x", response::MESSAGE_ILLEGAL),
-        (SendMessageHeader { batch: Some(true), ..send_header("T") }, b"x", response::MESSAGE_ILLEGAL),
+        (
+            SendMessageHeader {
+                properties: properties(&[("K", &long)]),
+                ..send_header("T")
+            },
+            b"x",
+            response::MESSAGE_ILLEGAL,
+        ),
+        (
+            SendMessageHeader {
+                batch: Some(true),
+                ..send_header("T")
+            },
+            b"x",
+            response::MESSAGE_ILLEGAL,
+        ),
     ];
     for (header, body, code) in cases {
         let topic = header.topic.clone();
@@ -73,7 +121,11 @@ async fn refusals_have_their_codes() {
         assert_eq!(answer.code, code, "{topic}: {:?}", answer.remark);
         assert!(answer.remark.is_some_and(|remark| !remark.is_empty()));
     }
-    assert_eq!(pull(&bed, "T", 0, 0).await.0, response::PULL_NOT_FOUND, "nothing was stored");
+    assert_eq!(
+        pull(&bed, "T", 0, 0).await.0,
+        response::PULL_NOT_FOUND,
+        "nothing was stored"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +135,13 @@ async fn a_batch_becomes_messages_side_by_side() {
     let mut body = BytesMut::new();
     for n in 0..3 {
         let text = properties(&[("UNIQ_KEY", &format!("K{n}")), ("TAGS", "t")]).unwrap();
-        batch::Item { flag: n, body: &[n as u8], properties: &text }.encode_into(&mut body).unwrap();
+        batch::Item {
+            flag: n,
+            body: &[n as u8],
+            properties: &text,
+        }
+        .encode_into(&mut body)
+        .unwrap();
     }
     let mut command = send_command(send_header("T"), &body);
     command.code = code::SEND_BATCH_MESSAGE;
@@ -91,12 +149,20 @@ async fn a_batch_becomes_messages_side_by_side() {
     assert_eq!(sent.queue_offset, 0);
     assert_eq!(sent.msg_id.split(',').count(), 3);
     let (_, _, seen) = pull(&bed, "T", 0, 0).await;
-    let ids: Vec<u64> = sent.msg_id.split(',').map(|id| msg_id::parse_offset_id(id).unwrap().1.get()).collect();
+    let ids: Vec<u64> = sent
+        .msg_id
+        .split(',')
+        .map(|id| msg_id::parse_offset_id(id).unwrap().1.get())
+        .collect();
     assert_eq!(seen.iter().map(|m| m.physical).collect::<Vec<_>>(), ids);
     assert_eq!(seen.iter().map(|m| m.body[0]).collect::<Vec<_>>(), [0, 1, 2]);
 
     let again: SendMessageResponse = ok(&bed.send_as(command, true).recv().await.unwrap());
-    assert_eq!((again.msg_id, again.queue_offset), (sent.msg_id, 0), "a resend is answered with the first result");
+    assert_eq!(
+        (again.msg_id, again.queue_offset),
+        (sent.msg_id, 0),
+        "a resend is answered with the first result"
+    );
     assert_eq!(pull(&bed, "T", 0, 0).await.2.len(), 3);
 }
 
@@ -105,11 +171,20 @@ async fn a_resend_is_stored_once() {
     let bed = Testbed::new();
     topic(&bed, "T", 1).await;
     let command = |key: &str| {
-        send_command(SendMessageHeader { properties: properties(&[("UNIQ_KEY", key)]), ..send_header("T") }, b"x")
+        send_command(
+            SendMessageHeader {
+                properties: properties(&[("UNIQ_KEY", key)]),
+                ..send_header("T")
+            },
+            b"x",
+        )
     };
     let first: SendMessageResponse = ok(&bed.send_as(command("A"), true).recv().await.unwrap());
     let again: SendMessageResponse = ok(&bed.send_as(command("A"), true).recv().await.unwrap());
-    assert_eq!((first.queue_offset, again.queue_offset, &first.msg_id), (0, 0, &again.msg_id));
+    assert_eq!(
+        (first.queue_offset, again.queue_offset, &first.msg_id),
+        (0, 0, &again.msg_id)
+    );
     let other: SendMessageResponse = ok(&bed.send_as(command("B"), true).recv().await.unwrap());
     assert_eq!(other.queue_offset, 1);
     let plain: SendMessageResponse = ok(&bed.call(command("A")).await);

@@ -133,10 +133,7 @@ pub fn consume_directly(broker: &Arc<Broker>, request: Request) {
         return;
     };
     let client_id = wanted.client_id.clone().unwrap_or_default();
-    let place = wanted
-        .msg_id
-        .as_deref()
-        .and_then(|id| msg_id::parse_offset_id(id).ok());
+    let place = wanted.msg_id.as_deref().and_then(|id| msg_id::parse_offset_id(id).ok());
     let (Some((_, offset)), Some(data)) = (place, broker.data.get().cloned()) else {
         return request.fail(response::SYSTEM_ERROR, "msgId is not an offset message id");
     };
