@@ -91,7 +91,7 @@ fn next(log: &Log, term: u64, len: usize) -> Entry {
     let index = tail.last.map_or(1, |last| last.index.get() + 1);
     let mut builder = EntryBuilder::new(len);
     builder.push_message(&record(len, index * 1000 + term));
-    if index % 3 == 0 {
+    if index.is_multiple_of(3) {
         builder.push_effect(&index.to_be_bytes());
     }
     let id = LogId {

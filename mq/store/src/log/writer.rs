@@ -61,7 +61,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
                     env::clock::sleep(delay).await;
                 }
                 writer.tell_held();
-                if closed && step == Step::Idle {
+                if closed {
                     return shared.chores.close();
                 }
                 if step == Step::Stalled {

@@ -98,20 +98,24 @@ fn a_failed_sync_poisons_for_good() {
 
 #[test]
 fn bytes_that_a_failed_sync_left_in_the_page_cache_are_written_again_at_open() {
-    let disk = SimDisk::new(1);
-    let (mut rig, _) = open(&disk, options(true), None);
-    disk.inject(Fault::SyncError, "commitlog/00000000000000000000", 0, 1);
-    let entry = next(&rig.log, 1, 500);
-    rig.run(|log, done| log.append(vec![entry], done)).unwrap_err();
-    drop(rig);
-    let (rig, recovered) = open(&disk, options(true), None);
-    drop(rig);
-    // Whatever was found then is promised now, so it must survive the power loss.
-    let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(3);
-    disk.crash(&mut rng);
-    let (_, after) = open(&disk, options(true), None);
-    assert_eq!(after.tail, recovered.tail);
-    assert_eq!(after.damage, None);
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let (mut rig, _) = open(&disk, options(true), None);
+        disk.inject(Fault::SyncError, "commitlog/00000000000000000000", 0, 1);
+        let entry = next(&rig.log, 1, 3000);
+        rig.run(|log, done| log.append(vec![entry.clone()], done)).unwrap_err();
+        drop(rig);
+        let (rig, recovered) = open(&disk, options(true), None);
+        assert_eq!(recovered.tail, Tail::after(&entry), "the page cache still has it");
+        drop(rig);
+        // What was found is promised from now on, so it must survive a power loss.
+        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
+        disk.crash(&mut rng);
+        let (rig, after) = open(&disk, options(true), None);
+        assert_eq!(after.tail, recovered.tail);
+        assert_eq!(after.damage, None);
+        assert_eq!(all(&rig.log), [entry]);
+    }
 }
 
 #[test]
