@@ -66,6 +66,12 @@ impl<A: Answer> Batch<A> {
         self.builder.len() == HEADER_LEN && self.answers.is_empty()
     }
 
+    /// So many items that no further request should be added. A single request must stay below half of
+    /// [`mq_store::entry::ITEMS_MAX`].
+    pub fn is_crowded(&self) -> bool {
+        self.builder.item_count() >= mq_store::entry::ITEMS_MAX / 2
+    }
+
     /// Items so far.
     pub fn item_count(&self) -> usize {
         self.builder.item_count()

@@ -30,8 +30,6 @@ pub trait Put {
     fn u64(&mut self, v: u64);
     /// Two bytes of length, then the text; longer than 65,535 bytes is cut (no name or address of ours is).
     fn text(&mut self, v: &str);
-    /// Four bytes of length, then the bytes.
-    fn blob(&mut self, v: &[u8]);
     /// A flag byte, then term, node, index if set.
     fn log_id(&mut self, v: Option<LogId>);
     /// Term, node, committed.
@@ -64,10 +62,6 @@ impl Put for Vec<u8> {
         }
         self.u16(end as u16);
         self.extend_from_slice(&v.as_bytes()[..end]);
-    }
-    fn blob(&mut self, v: &[u8]) {
-        self.u32(v.len() as u32);
-        self.extend_from_slice(v);
     }
     fn log_id(&mut self, v: Option<LogId>) {
         self.u8(v.is_some() as u8);
@@ -155,11 +149,6 @@ impl<'a> Take<'a> {
         std::str::from_utf8(bytes)
             .map(str::to_owned)
             .map_err(|_| Malformed("text: not UTF-8"))
-    }
-    /// See [`Put::blob`].
-    pub fn blob(&mut self) -> Result<&'a [u8]> {
-        let len = self.u32()? as usize;
-        self.bytes(len)
     }
     /// See [`Put::log_id`].
     pub fn log_id(&mut self) -> Result<Option<LogId>> {

@@ -34,7 +34,8 @@ pub struct GroupConfig {
     pub peers: Vec<Peer>,
     /// `host:port` at which clients reach this member.
     pub client_addr: String,
-    /// `host:port` at which the other members reach this one.
+    /// `host:port` at which the other members reach this one. The peer listener is opened there; on all addresses if the
+    /// host is a name, or an address that this machine does not have (behind a translation).
     pub peer_addr: String,
     /// Voter or slave.
     pub join_as: JoinAs,
@@ -56,4 +57,29 @@ pub struct GroupConfig {
     pub checkpoint_bytes: u64,
     /// ... or this long after the last one when something was applied.
     pub checkpoint_every: Duration,
+}
+
+impl GroupConfig {
+    /// The defaults: a group of one that flushes before it answers. Heartbeat 50 ms and election 150..300 ms suit a
+    /// local network; overloaded or distant hosts double them.
+    pub fn new(cluster: impl Into<String>, group: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            group: group.into(),
+            slot: "n0".into(),
+            peers: Vec::new(),
+            client_addr: String::new(),
+            peer_addr: "127.0.0.1:0".into(),
+            join_as: JoinAs::Voter,
+            dir: dir.into(),
+            segment_bytes: 1 << 30,
+            window_bytes: 64 << 20,
+            sync: true,
+            queue_bytes_max: 64 << 20,
+            heartbeat: Duration::from_millis(50),
+            election: Duration::from_millis(150),
+            checkpoint_bytes: 64 << 20,
+            checkpoint_every: Duration::from_secs(5),
+        }
+    }
 }

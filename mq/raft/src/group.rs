@@ -6,11 +6,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use mq_base::env::disk::Disk;
+use mq_base::env::{clock, task};
+use mq_base::stop::StopSource;
+use mq_store::{Log, LogId, NodeId, Term, promise};
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::application::{Application, Decide};
+use crate::bootstrap::Admission;
 use crate::config::GroupConfig;
-use mq_store::{LogId, NodeId, Term};
+use crate::peer::channel::AskError;
+use crate::peer::incoming::Incoming;
+use crate::peer::message::Ask;
+use crate::peer::network::Network;
+use crate::proposer::Queue;
+use crate::state_machine::{Shared, StateMachine};
+use crate::types::{TypeConfig, from_raft};
+
+/// openraft over our log and state machine.
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// A member of the group as its membership entries name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,104 +161,288 @@ pub struct Status {
     pub applied: Option<LogId>,
     /// The log begins after this entry.
     pub purged: Option<LogId>,
+    /// Milliseconds since a majority was last heard (only the leader knows). Beyond the longest election time-out it may
+    /// have been replaced without knowing.
+    pub quorum_heard_ms_ago: Option<u64>,
     /// All members.
     pub members: Vec<MemberStatus>,
 }
 
-/// Handle of a running member; clones share it.
+/// Handle of a running member; clones share it. It runs until [`Group::shutdown`].
 pub struct Group<R> {
-    seam: Arc<Seam<R>>,
+    parts: Arc<Parts<R>>,
 }
 
-struct Seam<R> {
-    leadership: watch::Receiver<Leadership>,
-    failed: watch::Receiver<Option<String>>,
-    _request: std::marker::PhantomData<fn(R)>,
+/// What a running member consists of.
+pub(crate) struct Parts<R> {
+    pub raft: Raft,
+    pub log: Log,
+    pub id: NodeId,
+    pub queue: Arc<Queue<R>>,
+    pub leadership: watch::Receiver<Leadership>,
+    pub failed: watch::Receiver<Option<String>>,
+    pub network: Arc<Network>,
+    pub incoming: Arc<Incoming>,
+    pub machine: Arc<Shared>,
+    pub admission: Arc<Admission>,
+    pub planned: Arc<Planned>,
+    /// Everything but the peer listener.
+    pub stop: StopSource,
+    /// The peer listener: the last thing a living member closes, because a refused connection proves its death.
+    pub stop_listener: StopSource,
+    pub proposer: Mutex<Option<task::TaskHandle>>,
+    pub server: Mutex<Option<task::TaskHandle>>,
+}
+
+/// A leadership transfer that was asked for a moment ago: its candidate's vote may pass the lease.
+#[derive(Debug, Default)]
+pub(crate) struct Planned(Mutex<Option<(u64, clock::Instant)>>);
+
+impl Planned {
+    const VALID: Duration = Duration::from_secs(1);
+
+    pub fn note(&self, to: u64) {
+        *self.0.lock() = Some((to, clock::now()));
+    }
+
+    pub fn is(&self, candidate: u64) -> bool {
+        self.0
+            .lock()
+            .is_some_and(|(to, at)| to == candidate && at.elapsed() < Self::VALID)
+    }
 }
 
 impl<R> Clone for Group<R> {
     fn clone(&self) -> Self {
         Self {
-            seam: self.seam.clone(),
+            parts: self.parts.clone(),
         }
+    }
+}
+
+impl<R> std::fmt::Debug for Group<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group(member {:x})", self.parts.id.0)
     }
 }
 
 impl<R: Send + 'static> Group<R> {
     /// Starts this member. Raft runs on the runtime that is current here: give it one of its own.
     pub async fn start<D: Decide<Request = R>>(
-        _config: GroupConfig,
-        _application: impl Application,
-        _decide: D,
-        _peers: Arc<dyn PeerService>,
+        config: GroupConfig,
+        disk: Arc<dyn Disk>,
+        application: impl Application,
+        decide: D,
+        service: Arc<dyn PeerService>,
     ) -> Result<Self, StartError> {
-        Err(StartError::Setting {
-            name: "group",
-            reason: "not built yet".into(),
-        })
+        let parts = crate::start::start(config, disk, Box::new(application), decide, service).await?;
+        Ok(Self { parts: Arc::new(parts) })
     }
 
     /// Own node id.
     pub fn id(&self) -> NodeId {
-        NodeId(0)
+        self.parts.id
+    }
+
+    /// The log, for pulls: everything up to the applied position may be shown to clients.
+    pub fn log(&self) -> &Log {
+        &self.parts.log
     }
 
     /// Hands a request to the proposer; `bytes` is what it counts against the queue's bound. When this member is not the
     /// ready leader the request is refused through [`Decide::refuse`].
-    pub fn propose(&self, request: R, _bytes: usize) -> Result<(), Full<R>> {
-        Err(Full(request))
+    pub fn propose(&self, request: R, bytes: usize) -> Result<(), Full<R>> {
+        self.parts.queue.push(request, bytes)
     }
 
-    /// As [`propose`](Self::propose), but waits for room.
-    pub async fn propose_wait(&self, request: R, _bytes: usize) -> Result<(), Full<R>> {
-        Err(Full(request))
+    /// As [`propose`](Self::propose), but waits for room; gives the request back only when the group has stopped.
+    pub async fn propose_wait(&self, request: R, bytes: usize) -> Result<(), Full<R>> {
+        self.parts.queue.push_wait(request, bytes).await
     }
 
     /// Who leads, and whether proposals are taken here.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.seam.leadership.clone()
+        self.parts.leadership.clone()
+    }
+
+    /// Last applied entry.
+    pub fn applied(&self) -> watch::Receiver<Option<LogId>> {
+        self.parts.machine.applied.subscribe()
     }
 
     /// Becomes `Some(reason)` when the log or Raft failed for good: the process must exit.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
-        self.seam.failed.clone()
+        self.parts.failed.clone()
     }
 
-    /// Sends a message to another member and waits for its answer. Bounded and pipelined.
-    pub async fn call(&self, to: NodeId, _message: Bytes, _timeout: Duration) -> Result<Bytes, CallError> {
-        Err(CallError::Unreachable(to))
+    fn member(&self, id: NodeId) -> Option<Member> {
+        let metrics = self.parts.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(&id.0).cloned()
+    }
+
+    /// Sends a message to another member and waits for its answer. Bounded and pipelined; messages to one member are
+    /// handed to its [`PeerService`] in the order in which they were sent.
+    pub async fn call(&self, to: NodeId, message: Bytes, timeout: Duration) -> Result<Bytes, CallError> {
+        let member = self.member(to).ok_or(CallError::Unreachable(to))?;
+        let peer = self.parts.network.peer(to, &member.peer_addr);
+        peer.app
+            .ask(Ask::App(message), timeout)
+            .await
+            .map_err(|error| match error {
+                AskError::Unreachable(_) => CallError::Unreachable(to),
+                AskError::Lost | AskError::Failed(_) => CallError::Lost(to),
+                AskError::TimedOut => CallError::TimedOut(to),
+                AskError::Busy => CallError::Busy(to),
+            })
     }
 
     /// Sends a message to another member without waiting; dropped when it cannot be reached.
-    pub fn cast(&self, to: NodeId, _message: Bytes) -> Result<(), CallError> {
-        Err(CallError::Unreachable(to))
+    pub fn cast(&self, to: NodeId, message: Bytes) -> Result<(), CallError> {
+        let member = self.member(to).ok_or(CallError::Unreachable(to))?;
+        let peer = self.parts.network.peer(to, &member.peer_addr);
+        peer.app.tell(Ask::App(message)).map_err(|error| match error {
+            AskError::Busy => CallError::Busy(to),
+            _ => CallError::Lost(to),
+        })
     }
 
     /// Terms, indexes and members.
     pub fn status(&self) -> Status {
-        Status::default()
+        let parts = &self.parts;
+        let metrics = parts.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let last = parts.log.tail().last;
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let member_status = |(id, member): (&u64, &Member)| {
+            let me = *id == parts.id.0;
+            let replicated = metrics.replication.as_ref().and_then(|all| all.get(id));
+            let leads = metrics.replication.is_some();
+            let matched = if me && leads {
+                last
+            } else {
+                replicated.and_then(|id| id.as_ref()).map(from_raft)
+            };
+            let last_index = last.map_or(0, |last| last.index.0 + 1);
+            let heartbeat = metrics
+                .heartbeat
+                .as_ref()
+                .and_then(|all| all.get(id))
+                .and_then(|at| at.as_ref());
+            let heard = match heartbeat {
+                _ if me => Some(0),
+                Some(at) => Some(at.elapsed().as_millis() as u64),
+                None => parts.incoming.silence_ms(member.id),
+            };
+            MemberStatus {
+                member: member.clone(),
+                voter: voters.contains(id),
+                matched,
+                lag: leads.then(|| last_index - matched.map_or(0, |m| m.index.0 + 1).min(last_index)),
+                heard_ms_ago: heard,
+            }
+        };
+        Status {
+            id: parts.id,
+            leadership: parts.leadership.borrow().clone(),
+            last,
+            committed: metrics.local_committed.as_ref().map(from_raft),
+            applied: *parts.machine.applied.borrow(),
+            purged: parts.log.base().last,
+            quorum_heard_ms_ago: metrics.last_quorum_acked.map(|at| at.elapsed().as_millis() as u64),
+            members: membership.nodes().map(member_status).collect(),
+        }
     }
 
-    /// Deletes the log up to `upto` (whole segments; the last one that ends there or before).
-    pub async fn purge(&self, _upto: LogId) -> Result<(), ChangeError> {
+    /// Deletes the log up to `upto`: whole segments, the last one that ends there or before. Each member does it for
+    /// itself, when the retention entry is applied.
+    pub async fn purge(&self, upto: LogId) -> Result<(), ChangeError> {
+        let machine = self.parts.machine.clone();
+        let choose = task::spawn_blocking("choose anchor", move || machine.choose_anchor(upto.index));
+        let newer = choose.await.map_err(refused)?.map_err(refused)?;
+        if newer {
+            self.parts.raft.trigger().snapshot().await.map_err(refused)?;
+        }
         Ok(())
     }
 
-    /// Hands leadership to another voter and returns when it is not ours any more.
-    pub async fn transfer_leader(&self, _to: NodeId) -> Result<(), ChangeError> {
-        Ok(())
+    /// Hands leadership to another voter and returns when it leads, or fails when it does not within a second.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), ChangeError> {
+        self.must_lead()?;
+        if to == self.id() {
+            return Ok(());
+        }
+        let mut leadership = self.leadership();
+        self.parts.planned.note(to.0);
+        self.parts.raft.trigger().transfer_leader(to.0).await.map_err(refused)?;
+        let handed = leadership.wait_for(|now| now.leader == Some(to));
+        match clock::timeout(TRANSFER_WITHIN, handed).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ChangeError::Refused("the member did not take over in time".into())),
+        }
     }
 
-    /// Adds a member (first as learner, then, if `voter`, with a vote, replacing any older id of its slot).
-    pub async fn add_member(&self, _member: Member, _voter: bool) -> Result<(), ChangeError> {
-        Ok(())
+    /// Adds a member (first as learner, then, if `voter`, with a vote, replacing any older id of its slot). Returns when
+    /// the change is committed. Only the leader can.
+    pub async fn add_member(&self, member: Member, voter: bool) -> Result<(), ChangeError> {
+        self.must_lead()?;
+        self.parts.admission.admit(member, voter).await
     }
 
-    /// Removes a member.
-    pub async fn remove_member(&self, _id: NodeId) -> Result<(), ChangeError> {
-        Ok(())
+    /// Removes a member. Only the leader can.
+    pub async fn remove_member(&self, id: NodeId) -> Result<(), ChangeError> {
+        self.must_lead()?;
+        self.parts.admission.remove(id).await
     }
 
-    /// Stops this member: flushes, writes a checkpoint, marks the folder clean.
-    pub async fn shutdown(&self) {}
+    fn must_lead(&self) -> Result<(), ChangeError> {
+        let now = self.parts.leadership.borrow();
+        match now.leader {
+            Some(leader) if leader == self.parts.id => Ok(()),
+            _ => Err(ChangeError::NotLeader(now.leader_member.clone())),
+        }
+    }
+
+    /// Stops this member: hands back what waits, ends Raft, takes a last checkpoint, flushes, marks the folder clean, and
+    /// closes the peer listener last. A leader should [`transfer_leader`](Self::transfer_leader) before.
+    pub async fn shutdown(&self) {
+        let parts = &self.parts;
+        parts.stop.stop();
+        let proposer = parts.proposer.lock().take();
+        if let Some(proposer) = proposer {
+            let _ = clock::timeout(STOP_WITHIN, proposer).await;
+        }
+        let last = parts.raft.with_state_machine(|machine| {
+            let job = machine.last_checkpoint();
+            Box::pin(async move { job })
+        });
+        let last = last.await;
+        let _ = clock::timeout(STOP_WITHIN, parts.raft.shutdown()).await;
+        let (done, flushed) = promise();
+        parts.log.flush(done);
+        let flushed = flushed.await;
+        if let (Ok(Ok(Some(job))), Ok(())) = (last, &flushed) {
+            let written = task::spawn_blocking("last checkpoint", job).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "write the last checkpoint");
+            }
+        }
+        let (done, closed) = promise();
+        parts.log.close(done);
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "close the log");
+        }
+        parts.stop_listener.stop();
+        let server = parts.server.lock().take();
+        if let Some(server) = server {
+            let _ = clock::timeout(STOP_WITHIN, server).await;
+        }
+    }
+}
+
+const TRANSFER_WITHIN: Duration = Duration::from_secs(1);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+fn refused(error: impl std::fmt::Display) -> ChangeError {
+    ChangeError::Refused(error.to_string())
 }

@@ -8,11 +8,23 @@
 
 pub mod application;
 mod batch;
+mod bootstrap;
+mod caution;
+mod checkpoint;
 mod codec;
 mod config;
+mod control;
+mod election;
+mod election_driver;
 pub mod group;
+mod leadership;
+mod log_adapter;
+mod log_clock;
 mod peer;
+mod proposer;
 mod runtime;
+mod start;
+mod state_machine;
 pub mod stored;
 mod types;
 

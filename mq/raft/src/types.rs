@@ -79,7 +79,9 @@ pub fn to_raft(id: LogId) -> RaftLogId {
 pub struct Proposal {
     /// The items.
     pub builder: EntryBuilder,
-    /// Which session of the proposer decided it.
+    /// Term of the leadership that decided it.
+    pub term: u64,
+    /// Which session of the proposer decided it; sessions of a process count up from 1.
     pub session: u64,
     /// Its number within the session, from 0.
     pub sequence: u64,

@@ -1,0 +1,233 @@
+//! Questions to one member and their answers, pipelined over one connection that is opened when needed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use hashbrown::HashMap;
+use mq_base::env::{clock, task};
+use mq_store::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dial::{DialError, Dialed, Local, dial};
+use super::frame::{self, Kind, Pieces, Reader};
+use super::message::{Ask, Purpose};
+
+/// Most questions that may wait for one member on one channel.
+const PENDING_MAX: usize = 4096;
+/// Most bytes that may wait to be sent to one member on one channel (a snapshot may exceed it alone).
+const QUEUED_MAX: usize = 32 << 20;
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Never sent.
+    #[error("cannot be reached: {0}")]
+    Unreachable(#[from] DialError),
+    /// Sent, then the connection was lost.
+    #[error("connection lost before the answer")]
+    Lost,
+    /// Sent, no answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Too much is waiting already; never sent.
+    #[error("too many questions wait")]
+    Busy,
+    /// The other side could not answer.
+    #[error("{0}")]
+    Failed(String),
+}
+
+type Answers = Mutex<HashMap<u64, oneshot::Sender<Result<Bytes, String>>>>;
+
+/// One purpose, one peer.
+pub struct Channel {
+    local: Arc<Local>,
+    purpose: Purpose,
+    to: NodeId,
+    addr: Mutex<String>,
+    connect_within: Duration,
+    answer_max: usize,
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+}
+
+struct Link {
+    out: mpsc::Sender<Pieces>,
+    answers: Arc<Answers>,
+    queued: Arc<AtomicUsize>,
+    next_id: AtomicU64,
+    tasks: [task::TaskHandle; 1],
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(task::TaskHandle::abort);
+    }
+}
+
+impl Channel {
+    /// A channel that connects on its first question.
+    pub fn new(local: Arc<Local>, purpose: Purpose, to: NodeId, addr: String, connect_within: Duration) -> Self {
+        let addr = Mutex::new(addr);
+        Self {
+            local,
+            purpose,
+            to,
+            addr,
+            connect_within,
+            answer_max: frame::MESSAGE_MAX,
+            link: Default::default(),
+        }
+    }
+
+    /// The member moved.
+    pub fn set_addr(&self, addr: &str) {
+        let mut current = self.addr.lock();
+        if *current != addr {
+            *current = addr.to_owned();
+        }
+    }
+
+    /// Sends a question and waits for its answer.
+    pub async fn ask(&self, ask: Ask, timeout: Duration) -> Result<Bytes, AskError> {
+        let deadline = clock::now() + timeout;
+        let link = self.link().await?;
+        let id = link.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut answers = link.answers.lock();
+            if answers.len() >= PENDING_MAX {
+                return Err(AskError::Busy);
+            }
+            answers.insert(id, answer);
+        }
+        let forget = Forget {
+            answers: &link.answers,
+            id,
+        };
+        link.send(frame::encode(Kind::Ask, id, ask.encode()))?;
+        let left = deadline.saturating_duration_since(clock::now());
+        let result = clock::timeout(left, answered).await;
+        drop(forget);
+        match result {
+            Ok(Ok(Ok(bytes))) => Ok(bytes),
+            Ok(Ok(Err(reason))) => Err(AskError::Failed(reason)),
+            Ok(Err(_)) => Err(AskError::Lost),
+            Err(clock::Elapsed) => Err(AskError::TimedOut),
+        }
+    }
+
+    /// Sends a message without an answer, over an open connection only.
+    pub fn tell(self: &Arc<Self>, ask: Ask) -> Result<(), AskError> {
+        let pieces = frame::encode(Kind::Tell, 0, ask.encode());
+        if let Ok(link) = self.link.try_lock()
+            && let Some(link) = link.as_ref().filter(|link| !link.out.is_closed())
+        {
+            return link.send(pieces);
+        }
+        // No connection yet (or it is being made): connect beside the caller, then send.
+        let channel = self.clone();
+        task::spawn("peer tell", async move {
+            if let Ok(link) = channel.link().await {
+                let _ = link.send(pieces);
+            }
+        });
+        Ok(())
+    }
+
+    async fn link(&self) -> Result<Arc<Link>, AskError> {
+        let mut current = self.link.lock().await;
+        if let Some(link) = current.as_ref().filter(|link| !link.out.is_closed()) {
+            return Ok(link.clone());
+        }
+        *current = None;
+        let addr = self.addr.lock().clone();
+        let dialed = dial(&self.local, &addr, self.purpose, self.to, self.connect_within).await?;
+        let link = Arc::new(Link::start(dialed, self.answer_max));
+        *current = Some(link.clone());
+        Ok(link)
+    }
+}
+
+/// Takes a question out of the table when nobody waits for it any more.
+struct Forget<'a> {
+    answers: &'a Answers,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.answers.lock().remove(&self.id);
+    }
+}
+
+impl Link {
+    fn start(dialed: Dialed, answer_max: usize) -> Link {
+        let Dialed {
+            mut reader, mut writer, ..
+        } = dialed;
+        reader.set_max(answer_max);
+        let (out, mut outgoing) = mpsc::channel::<Pieces>(PENDING_MAX);
+        let answers = Arc::new(Answers::default());
+        let queued = Arc::new(AtomicUsize::new(0));
+        let (pending, queue) = (answers.clone(), queued.clone());
+        let run = task::spawn("peer channel", async move {
+            let write = async {
+                while let Some(mut pieces) = outgoing.recv().await {
+                    while let Ok(more) = outgoing.try_recv() {
+                        pieces.append(more);
+                    }
+                    let bytes = pieces.remaining();
+                    let written = frame::write(&mut writer, pieces).await;
+                    queue.fetch_sub(bytes, Ordering::Relaxed);
+                    if written.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! { () = write => {}, () = read_answers(reader, &pending) => {} }
+            drop(outgoing); // From here on the link counts as closed.
+            pending.lock().clear();
+        });
+        Link {
+            out,
+            answers,
+            queued,
+            next_id: AtomicU64::new(1),
+            tasks: [run],
+        }
+    }
+
+    fn send(&self, pieces: Pieces) -> Result<(), AskError> {
+        let bytes = pieces.remaining();
+        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let sent = if before > 0 && before + bytes > QUEUED_MAX {
+            Err(AskError::Busy)
+        } else {
+            self.out.try_send(pieces).map_err(|e| match e {
+                mpsc::error::TrySendError::Full(_) => AskError::Busy,
+                mpsc::error::TrySendError::Closed(_) => AskError::Lost,
+            })
+        };
+        if sent.is_err() {
+            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+async fn read_answers(mut reader: Reader, answers: &Answers) {
+    while let Ok(Some(frame)) = reader.next().await {
+        let result = match frame.kind {
+            Kind::Answer => Ok(frame.body),
+            Kind::Failed => Err(String::from_utf8_lossy(&frame.body).into_owned()),
+            _ => return,
+        };
+        let waiting = answers.lock().remove(&frame.id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(result);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Opening a connection to a member, and the hello both sides say first.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mq_base::env::clock;
+use mq_base::env::net::{self, OwnedWriteHalf, TcpStream};
+use mq_store::NodeId;
+
+use super::frame::{self, Frame, HELLO_MAX, Kind, Reader};
+use super::message::{Hello, Purpose};
+use crate::group::Member;
+
+/// Who this member is, as it says in each hello.
+#[derive(Debug)]
+pub struct Local {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the group.
+    pub group: String,
+    /// This member.
+    pub member: Member,
+    /// Random per process.
+    pub boot: u64,
+    /// Size of a segment, equal everywhere.
+    pub segment_bytes: u64,
+    /// Never held a log.
+    pub empty: AtomicBool,
+}
+
+impl Local {
+    /// The hello for a connection.
+    pub fn hello(&self, purpose: Purpose, to: NodeId) -> Hello {
+        Hello {
+            purpose,
+            cluster: self.cluster.clone(),
+            group: self.group.clone(),
+            member: self.member.clone(),
+            to,
+            boot: self.boot,
+            empty: self.empty.load(Ordering::Acquire),
+            segment_bytes: self.segment_bytes,
+        }
+    }
+
+    /// Why a connection from `hello` is not taken.
+    pub fn refusal(&self, hello: &Hello) -> Option<String> {
+        if hello.cluster != self.cluster || hello.group != self.group {
+            return Some(format!(
+                "this is group {} of cluster {}, not group {} of cluster {}",
+                self.group, self.cluster, hello.group, hello.cluster
+            ));
+        }
+        if hello.segment_bytes != self.segment_bytes {
+            return Some(format!(
+                "segment size differs: {} here, {} there; it is equal in the whole group",
+                self.segment_bytes, hello.segment_bytes
+            ));
+        }
+        if hello.to != NodeId(0) && hello.to != self.member.id {
+            return Some(format!("this is member {:x}, not {:x}", self.member.id.0, hello.to.0));
+        }
+        let same_seat = hello.member.slot == self.member.slot;
+        if hello.member.id != self.member.id && same_seat && hello.purpose != Purpose::Probe {
+            return Some(format!("slot {} is mine", self.member.slot));
+        }
+        None
+    }
+}
+
+/// An open connection after the hellos.
+#[derive(Debug)]
+pub struct Dialed {
+    /// Frames from there.
+    pub reader: Reader,
+    /// Frames to there.
+    pub writer: OwnedWriteHalf,
+    /// Who answered.
+    pub peer: Hello,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens there: the process is gone.
+    #[error("connection refused")]
+    Refused,
+    /// Accepted or half open, then cut: perhaps a dying process.
+    #[error("connection cut")]
+    Cut,
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// A member that does not want us.
+    #[error("refused: {0}")]
+    Unwelcome(String),
+    /// Something else.
+    #[error("connect")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => DialError::Refused,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe => DialError::Cut,
+            io::ErrorKind::TimedOut => DialError::TimedOut,
+            _ => DialError::Io(error),
+        }
+    }
+}
+
+/// Connects to `addr` and says hello, all within `timeout`.
+pub async fn dial(
+    local: &Local,
+    addr: &str,
+    purpose: Purpose,
+    to: NodeId,
+    timeout: Duration,
+) -> Result<Dialed, DialError> {
+    let greeting = async {
+        let stream = net::connect(addr, timeout).await?;
+        let (read, mut writer) = stream.into_split();
+        let hello = local.hello(purpose, to).encode();
+        frame::write(&mut writer, frame::encode(Kind::Hello, 0, [hello])).await?;
+        let mut reader = Reader::new(read, HELLO_MAX);
+        let Some(frame) = reader.next().await? else {
+            return Err(DialError::Cut);
+        };
+        match frame.kind {
+            Kind::Welcome => {
+                let peer = Hello::decode(&frame.body).map_err(|e| DialError::Io(io::Error::other(e)))?;
+                Ok(Dialed { reader, writer, peer })
+            }
+            Kind::Refuse => Err(DialError::Unwelcome(String::from_utf8_lossy(&frame.body).into_owned())),
+            _ => Err(DialError::Io(io::Error::other("unexpected answer to hello"))),
+        }
+    };
+    clock::timeout(timeout, greeting)
+        .await
+        .unwrap_or(Err(DialError::TimedOut))
+}
+
+/// A connection must say who it is within this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// The accepting side of [`dial`]. `None` when the connection was refused or nonsense; it is closed then.
+pub async fn greet(local: &Local, stream: TcpStream) -> io::Result<Option<Dialed>> {
+    let (read, mut writer) = stream.into_split();
+    let mut reader = Reader::new(read, HELLO_MAX);
+    let first = clock::timeout(HELLO_WITHIN, reader.next())
+        .await
+        .unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+    let Some(Frame {
+        kind: Kind::Hello,
+        body,
+        ..
+    }) = first
+    else {
+        return Ok(None);
+    };
+    let refusal = match Hello::decode(&body) {
+        Ok(hello) => match local.refusal(&hello) {
+            None => {
+                let mine = local.hello(hello.purpose, hello.member.id).encode();
+                frame::write(&mut writer, frame::encode(Kind::Welcome, 0, [mine])).await?;
+                return Ok(Some(Dialed {
+                    reader,
+                    writer,
+                    peer: hello,
+                }));
+            }
+            Some(reason) => reason,
+        },
+        Err(malformed) => malformed.to_string(),
+    };
+    tracing::warn!(reason = %refusal, "peer connection refused");
+    frame::write(&mut writer, frame::encode(Kind::Refuse, 0, [Bytes::from(refusal)])).await?;
+    Ok(None)
+}
