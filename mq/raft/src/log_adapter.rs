@@ -288,6 +288,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
+        if last.is_some() && last.map(|last| last.index) >= self.log.tail().last.map(|last| last.index.0) {
+            return Ok(()); // Nothing is behind it.
+        }
         let (done, cut) = promise();
         self.log.truncate_after(last.as_ref().map(from_raft), done);
         cut.await
