@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::view::View;
 use hashbrown::HashSet;
 use mq_base::env::task::Spawner;
-use mq_raft::stored::{NodeId, Term};
+use mq_store::{NodeId, Term};
 use mq_raft::{Full, Group, Leadership};
 use parking_lot::Mutex;
 use std::net::SocketAddr;

@@ -40,11 +40,10 @@ fn topics(settings: &Settings, cluster: &str, broker: &str) -> Vec<TopicConfig> 
 }
 
 impl Broker {
-    /// Creates what is missing, and brings the table of delay levels in line with the settings. Runs whenever this member
-    /// becomes leader.
+    /// Creates what is missing. Runs whenever this member becomes leader.
     pub(crate) fn found(&self) {
         let settings = self.settings();
-        let (missing_topics, missing_groups, delays) = {
+        let (missing_topics, missing_groups) = {
             let state = self.view.state();
             let mut topics = topics(&settings, &self.identity.cluster, &self.identity.broker);
             topics.retain(|config| state.topics.get(&config.name).is_none());
@@ -52,9 +51,7 @@ impl Broker {
                 .iter()
                 .copied()
                 .filter(|name| state.groups.get(name).is_none());
-            let delays = settings.delay_levels_ms();
-            let delays = (state.schedule.delays_ms() != delays).then_some(delays);
-            (topics, groups.map(Name::from).collect::<Vec<_>>(), delays)
+            (topics, groups.map(Name::from).collect::<Vec<_>>())
         };
         for config in missing_topics {
             let wanted = UpsertTopic {
@@ -70,9 +67,6 @@ impl Broker {
                 retry_topic: None,
             };
             self.ask(Ask::UpsertGroup(wanted, Reply::none()));
-        }
-        if let Some(delays) = delays {
-            self.ask(Ask::SetDelays(delays, Reply::none()));
         }
     }
 

@@ -9,11 +9,15 @@
 use crate::ask::{Ask, Reply};
 use crate::broker::{Broker, Leader};
 use crate::state::FilterType;
-use mq_base::env::clock::{self, Instant};
+use mq_base::env::clock;
 use mq_base::stop::Stop;
 use mq_net::{ClientOptions, CloseReason, Inbound, Remoting, TlsError};
+use mq_raft::Peer;
 use mq_remoting::Command;
-use mq_remoting::body::{DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper, TopicFilterType};
+use mq_remoting::body::{
+    self, ClusterInfo, DataVersion, RaftStatus, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper,
+    TopicFilterType,
+};
 use mq_remoting::code::{request as code, response};
 use mq_remoting::header::{RegisterBroker, RegisterBrokerResponse, UnregisterBroker};
 use std::sync::Arc;
@@ -248,31 +252,42 @@ pub fn wire_topic(config: &crate::state::TopicConfig) -> TopicConfig {
     }
 }
 
-/// The address of the group's leader, as a name server knows it (for a SLAVE that looks for its master).
-pub async fn find_master(namesrv_addr: &str, broker: &str, timeout: Duration) -> Option<String> {
-    use mq_remoting::body::{ClusterInfo, from_slice};
-    let remoting = Remoting::new(ClientOptions::default(), Arc::new(())).ok()?;
-    let deadline: Instant = clock::now() + timeout;
+/// The voters of a broker group, as its leader tells them (for a SLAVE that looks for its master). Empty if nobody knows.
+pub async fn find_members(namesrv_addr: &str, broker: &str, timeout: Duration) -> Vec<Peer> {
+    let Ok(remoting) = Remoting::new(ClientOptions::default(), Arc::new(())) else {
+        return Vec::new();
+    };
     for server in namesrv_addr
         .split([';', ','])
         .map(str::trim)
         .filter(|addr| !addr.is_empty())
     {
-        let left = deadline.saturating_duration_since(clock::now());
         let request = Command::bare_request(code::GET_BROKER_CLUSTER_INFO);
-        let Ok(answer) = remoting.invoke(server, request, left).await else {
+        let Ok(answer) = remoting.invoke(server, request, timeout).await else {
             continue;
         };
-        let Ok(info) = from_slice::<ClusterInfo>(&answer.body) else {
+        let Ok(info) = body::from_slice::<ClusterInfo>(&answer.body) else {
             continue;
         };
         let master = info
             .broker_addr_table
             .get(broker)
-            .and_then(|data| data.broker_addrs.get(&0).cloned());
-        if master.is_some() {
-            return master;
-        }
+            .and_then(|data| data.broker_addrs.get(&0));
+        let Some(master) = master else { continue };
+        let request = Command::bare_request(code::RAFT_STATUS);
+        let Ok(answer) = remoting.invoke(master, request, timeout).await else {
+            continue;
+        };
+        let Ok(status) = body::from_slice::<RaftStatus>(&answer.body) else {
+            continue;
+        };
+        let voters = status.members.into_iter().filter(|member| member.voter);
+        return voters
+            .map(|member| Peer {
+                slot: member.slot,
+                peer_addr: member.peer_addr,
+            })
+            .collect();
     }
-    None
+    Vec::new()
 }

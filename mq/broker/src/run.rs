@@ -7,31 +7,42 @@
 //! Order of the stop: hand leadership over, tell the name servers, go on forwarding until clients have refreshed their
 //! routes, then refuse new connections, answer what is in flight, stop the group.
 
+use crate::ask::Ask;
 use crate::broker::{Broker, Gate, Identity, Leader};
+use crate::clients::Channels;
 use crate::config::{BrokerRole, FlushDiskType, Live, Settings, slot_number};
+use crate::data_path::DataPath;
+use crate::decide::Judge;
 use crate::dispatch;
+use crate::drivers;
 use crate::forward::{Forwarding, Local, PeerMessage, Peers};
+use crate::longpoll::LongPolls;
+use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
-use crate::register::Registrar;
+use crate::reader::Reader;
+use crate::records::Site;
+use crate::register::{Registrar, find_members};
 use crate::request::{Caller, Request};
 use crate::stats::Stats;
 use crate::view::View;
 use hashbrown::HashSet;
 use mq_base::env::net::TcpListener;
 use mq_base::env::task::{Spawner, TaskHandle};
-use mq_base::env::{clock, task};
+use mq_base::env::{clock, disk, random, task};
 use mq_base::stop::{Stop, StopSource};
+use mq_message::msg_id::UniqueKeys;
 use mq_net::{CloseReason, Connection, Limits, Server, ServerOptions, ServerTls, Service, TlsMode};
-use mq_raft::stored::NodeId;
-use mq_raft::{GroupConfig, JoinAs, Leadership, Peer, PeerService};
+use mq_raft::{Group, GroupConfig, JoinAs, Leadership, Peer, PeerService};
 use mq_remoting::Command;
+use mq_store::NodeId;
+use mq_store::{ConsumeQueues, QueueOptions};
 use parking_lot::Mutex;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How often statistics take a sample.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +56,8 @@ const NO_LEADER_DRAIN: Duration = Duration::from_secs(3);
 const IN_FLIGHT_DRAIN: Duration = Duration::from_secs(5);
 /// How long the group may take to flush and stop.
 const GROUP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a SLAVE waits for an answer of the name servers and of its master, and between two attempts.
+const MASTER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A checkpoint is due after so much log, or so much time.
 const CHECKPOINT_BYTES: u64 = 128 << 20;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
@@ -69,6 +82,7 @@ pub struct Running {
     register_stop: StopSource,
     serving: Vec<TaskHandle>,
     registering: Option<TaskHandle>,
+    drivers: Vec<TaskHandle>,
     raft: Option<std::thread::JoinHandle<()>>,
     raft_stop: Option<StopSource>,
     failed: watch::Receiver<Option<String>>,
@@ -190,6 +204,7 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         register_stop,
         serving,
         registering: None,
+        drivers: Vec::new(),
         raft: None,
         raft_stop: None,
         failed: watch::channel(None).1,
@@ -336,29 +351,13 @@ async fn background(broker: &Arc<Broker>, server: &Arc<Server>, stop: &Stop) -> 
     Ok(())
 }
 
-fn group_config(broker: &Broker, settings: &Settings) -> GroupConfig {
+fn group_config(broker: &Broker, settings: &Settings, peers: Vec<Peer>) -> GroupConfig {
     let identity = &broker.identity;
     let learner = !settings.enable_dleger_commit_log && settings.broker_role == BrokerRole::Slave;
     let slot = match (settings.enable_dleger_commit_log, learner) {
         (true, _) => settings.dleger_self_id.clone(),
         (false, true) => format!("s{}", settings.broker_id),
         (false, false) => "n0".to_owned(),
-    };
-    let peers = match (settings.enable_dleger_commit_log, learner) {
-        (true, _) => settings
-            .dleger_peers
-            .0
-            .iter()
-            .map(|p| Peer {
-                slot: p.slot.clone(),
-                peer_addr: p.addr.clone(),
-            })
-            .collect(),
-        (false, true) => Vec::new(),
-        (false, false) => vec![Peer {
-            slot: slot.clone(),
-            peer_addr: identity.peer_addr.clone(),
-        }],
     };
     let group = if settings.dleger_group.is_empty() {
         identity.broker.to_string()
@@ -385,6 +384,29 @@ fn group_config(broker: &Broker, settings: &Settings) -> GroupConfig {
     }
 }
 
+/// What the group is started with, on whichever thread.
+struct GroupParts {
+    config: GroupConfig,
+    disk: Arc<dyn disk::Disk>,
+    machine: Machine,
+    judge: Judge,
+    peers: Arc<dyn PeerService>,
+}
+
+impl GroupParts {
+    async fn start(self) -> Result<Group<Ask>, mq_raft::StartError> {
+        Group::start(self.config, self.disk, self.machine, self.judge, self.peers).await
+    }
+}
+
+fn unique_keys(identity: &Identity) -> UniqueKeys {
+    UniqueKeys::new(
+        identity.store_host.ip(),
+        std::process::id() as u16,
+        random::u64() as u32,
+    )
+}
+
 impl Running {
     /// Address the clients' socket listens on.
     pub fn address(&self) -> SocketAddr {
@@ -396,12 +418,118 @@ impl Running {
         &self.server
     }
 
+    /// Recovers the log and joins the group. Clients are accepted meanwhile; their requests wait.
     async fn start_group(&mut self, settings: &Settings) -> Result<(), StartError> {
-        let _ = (
-            group_config(&self.broker, settings),
-            Arc::new(Peers::new(&self.broker)) as Arc<dyn PeerService>,
+        let broker = self.broker.clone();
+        let failed = |doing| move |source| StartError::Io { doing, source };
+        let disk = disk::real();
+        let root = PathBuf::from(&settings.store_path_root_dir);
+        disk.create_dir_all(&root)
+            .map_err(failed("create the store's folder"))?;
+        let queues = ConsumeQueues::open(disk.clone(), &root, QueueOptions::default());
+        let queues = queues.map_err(failed("open the consume queues"))?;
+        let polls = Arc::new(LongPolls::new(settings.parked_pulls_max));
+        let parts = GroupParts {
+            config: group_config(&broker, settings, self.masters(settings).await),
+            disk: disk.clone(),
+            machine: Machine::new(broker.view.clone(), queues.clone(), polls.clone()),
+            judge: Judge::new(broker.view.clone()),
+            peers: Arc::new(Peers::new(&broker)),
+        };
+        let group = self.launch(parts).await?;
+        broker.gate.open(group.clone());
+        let data = Arc::new(DataPath {
+            site: Site {
+                cluster: broker.identity.cluster.to_string(),
+                broker_name: broker.identity.broker.to_string(),
+                store_host: broker.identity.store_host,
+                unique_keys: unique_keys(&broker.identity),
+            },
+            settings: broker.settings.clone(),
+            view: broker.view.clone(),
+            judge: broker.gate.clone(),
+            reader: Reader::new(
+                queues,
+                group.log().clone(),
+                disk,
+                PathBuf::from(&settings.store_path_commit_log),
+            ),
+            polls,
+            subscriptions: broker.clients.clone(),
+            offsets: Arc::default(),
+            tasks: broker.spawner.clone(),
+        });
+        if broker.data.set(data.clone()).is_err() {
+            tracing::error!("the data path was set up twice");
+        }
+        let channels = Arc::new(Channels::new(&broker));
+        self.drivers = drivers::start(&data, channels, Some(group.clone()), &self.stop.listener());
+        self.failed = group.failed();
+        drop(
+            broker
+                .spawner
+                .spawn("leadership", follow(broker.gate.clone(), group.leadership())),
         );
         Ok(())
+    }
+
+    /// Members to ask for a place in the group: those of the settings, or for a SLAVE those that its master knows.
+    async fn masters(&self, settings: &Settings) -> Vec<Peer> {
+        if settings.enable_dleger_commit_log {
+            let peers = settings.dleger_peers.0.iter();
+            return peers
+                .map(|peer| Peer {
+                    slot: peer.slot.clone(),
+                    peer_addr: peer.addr.clone(),
+                })
+                .collect();
+        }
+        let identity = &self.broker.identity;
+        if settings.broker_role != BrokerRole::Slave {
+            return vec![Peer {
+                slot: "n0".to_owned(),
+                peer_addr: identity.peer_addr.clone(),
+            }];
+        }
+        loop {
+            let found = find_members(&settings.namesrv_addr, &identity.broker, MASTER_TIMEOUT).await;
+            if !found.is_empty() {
+                return found;
+            }
+            tracing::info!(broker = %identity.broker, "looking for the master of this slave");
+            clock::sleep(MASTER_TIMEOUT).await;
+        }
+    }
+
+    /// Starts the group on a runtime of its own; in the simulator, which has one thread, on the current one.
+    async fn launch(&mut self, parts: GroupParts) -> Result<Group<Ask>, StartError> {
+        if mq_base::env::is_simulated() {
+            return Ok(parts.start().await?);
+        }
+        let (started, answer) = oneshot::channel();
+        let (stop, stopped) = StopSource::new();
+        self.raft_stop = Some(stop);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| StartError::Io {
+            doing: "start the runtime of Raft",
+            source,
+        })?;
+        self.raft = Some(mq_base::env::thread::spawn("raft", move || {
+            runtime.block_on(async move {
+                let group = parts.start().await;
+                let runs = group.is_ok();
+                if started.send(group).is_ok() && runs {
+                    stopped.wait().await;
+                }
+            });
+        }));
+        match answer.await {
+            Ok(group) => Ok(group?),
+            Err(_) => Err(StartError::Io {
+                doing: "start the Raft group",
+                source: io::ErrorKind::Interrupted.into(),
+            }),
+        }
     }
 
     /// Returns when the group has failed for good, with the reason: the process must exit at once.
@@ -432,8 +560,8 @@ impl Running {
             self.go_on_forwarding(drain, &others).await;
         }
         self.stop.stop();
-        for serving in self.serving.drain(..) {
-            let _ = serving.await;
+        for ending in self.serving.drain(..).chain(self.drivers.drain(..)) {
+            let _ = clock::timeout(IN_FLIGHT_DRAIN * 2, ending).await;
         }
         self.stop_group().await;
     }

@@ -17,7 +17,7 @@ use crate::seams::{Subscribed, Subscriptions};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
 use mq_net::Connection;
-use mq_raft::stored::{NodeId, Term};
+use mq_store::{NodeId, Term};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

@@ -3,7 +3,7 @@
 use crate::state::Name;
 use crate::state::codec::{CodecError, Reader, Writer};
 use mq_message::{TagFilter, topic};
-use mq_raft::stored::NodeId;
+use mq_store::NodeId;
 use mq_remoting::body::{ConsumeFromWhere, ConsumeType, HeartbeatData, MessageModel, SubscriptionData};
 use std::fmt;
 use std::net::SocketAddr;

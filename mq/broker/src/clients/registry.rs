@@ -7,7 +7,7 @@
 use super::registration::{ConnectionId, Consumer, Registration, Subscription};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
-use mq_raft::stored::NodeId;
+use mq_store::NodeId;
 use mq_remoting::body::{ConsumeFromWhere, ConsumeType, MessageModel};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

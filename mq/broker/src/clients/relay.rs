@@ -13,7 +13,7 @@ use crate::state::{GroupConfig, Name, TopicConfig};
 use mq_base::env::clock;
 use mq_message::topic;
 use mq_net::CloseReason;
-use mq_raft::stored::{NodeId, Term};
+use mq_store::{NodeId, Term};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use crate::outcome;
 use crate::request::{Caller, Request};
 use bytes::{Bytes, BytesMut};
 use mq_net::Connection;
-use mq_raft::stored::NodeId;
+use mq_store::NodeId;
 use mq_remoting::Command;
 use parking_lot::Mutex;
 use std::net::SocketAddr;

@@ -22,7 +22,7 @@ use crate::{dispatch, outcome};
 use bytes::Bytes;
 use mq_base::env::clock::{self, Instant};
 use mq_raft::CallError;
-use mq_raft::stored::{NodeId, Term};
+use mq_store::{NodeId, Term};
 use mq_remoting::Command;
 use mq_remoting::code::{request as code, response};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::dispatch;
 use crate::request::Request;
 use bytes::Bytes;
 use mq_raft::PeerService;
-use mq_raft::stored::NodeId;
+use mq_store::NodeId;
 use mq_remoting::frame::decode_frame;
 use std::future::Future;
 use std::pin::Pin;

@@ -3,7 +3,7 @@
 use super::{answer_json, header, success};
 use crate::broker::Broker;
 use crate::request::Request;
-use mq_raft::stored::NodeId;
+use mq_store::NodeId;
 use mq_raft::{ChangeError, Group, Member, Role};
 use mq_remoting::body::{MemberStatus, RaftStatus};
 use mq_remoting::code::response;
