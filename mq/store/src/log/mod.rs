@@ -27,11 +27,13 @@ mod flusher;
 mod identity;
 mod job;
 mod open;
+mod outcome;
 mod promise;
 mod read;
 mod scan;
 mod segment;
 mod sparse;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -52,15 +54,17 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::entry::{self, Entry};
 use crate::mailbox::Mailbox;
-use crate::position::{LogId, NodeId, RaftIndex, be_u64};
+use crate::position::{LogId, NodeId, RaftIndex};
 use crate::slots::SlotFile;
 pub(crate) use identity::Identity;
 pub use job::Done;
 use job::{Chore, Job};
+pub use outcome::{Cut, Damage, Lookup, OpenError, Recovered, Room, SegmentInfo};
 pub use promise::{Promise, promise};
 pub(crate) use scan::{Depth, Found, Scan};
 pub(crate) use segment::{Segments, parse_name};
 use sparse::SparseIndex;
+pub use tail::{Known, Tail};
 use window::Window;
 
 pub(crate) const COMMIT_LOG: &str = "commitlog";
@@ -102,231 +106,6 @@ impl Default for LogOptions {
             cold_reads_max: 8,
         }
     }
-}
-
-/// A place between two entries: everything before it, in the three forms the next entry depends on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// The last entry before this place; `None` at the beginning of a group's log.
-    pub last: Option<LogId>,
-    /// Its end.
-    pub next_offset: CommitLogOffset,
-    /// Its header's hash: `previous` of the next entry.
-    pub previous_hash: u64,
-}
-
-impl Tail {
-    /// Length of the encoding.
-    pub const ENCODED_LEN: usize = 41;
-
-    /// The place after `entry`.
-    pub fn after(entry: &Entry) -> Tail {
-        Tail {
-            last: Some(entry.id()),
-            next_offset: entry.end(),
-            previous_hash: entry.hash(),
-        }
-    }
-
-    /// u8 whether there is a last entry, its index, term, node, then next offset and hash; big-endian.
-    pub fn encode(&self) -> [u8; Self::ENCODED_LEN] {
-        let mut out = [0; Self::ENCODED_LEN];
-        if let Some(last) = &self.last {
-            out[0] = 1;
-            out[1..25].copy_from_slice(&last.encode());
-        }
-        out[25..33].copy_from_slice(&self.next_offset.get().to_be_bytes());
-        out[33..41].copy_from_slice(&self.previous_hash.to_be_bytes());
-        out
-    }
-
-    /// `None` if `bytes` is not an encoding.
-    pub fn decode(bytes: &[u8]) -> Option<Tail> {
-        if bytes.len() != Self::ENCODED_LEN {
-            return None;
-        }
-        let last = match bytes[0] {
-            0 => None,
-            1 => Some(LogId::decode(bytes[1..25].try_into().ok()?)),
-            _ => return None,
-        };
-        Some(Tail {
-            last,
-            next_offset: CommitLogOffset::from(be_u64(bytes, 25)),
-            previous_hash: be_u64(bytes, 33),
-        })
-    }
-}
-
-/// An entry that a checkpoint vouches for: recovery starts after it and does not look at what is before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Commit log offset of the entry's header.
-    pub offset: CommitLogOffset,
-    /// The place after it.
-    pub tail: Tail,
-}
-
-impl Known {
-    /// Length of the encoding.
-    pub const ENCODED_LEN: usize = 8 + Tail::ENCODED_LEN;
-
-    /// The place after `entry`.
-    pub fn of(entry: &Entry) -> Known {
-        Known {
-            offset: entry.offset(),
-            tail: Tail::after(entry),
-        }
-    }
-
-    /// Offset, then [`Tail::encode`].
-    pub fn encode(&self) -> [u8; Self::ENCODED_LEN] {
-        let mut out = [0; Self::ENCODED_LEN];
-        out[..8].copy_from_slice(&self.offset.get().to_be_bytes());
-        out[8..].copy_from_slice(&self.tail.encode());
-        out
-    }
-
-    /// `None` if `bytes` is not an encoding.
-    pub fn decode(bytes: &[u8]) -> Option<Known> {
-        if bytes.len() != Self::ENCODED_LEN {
-            return None;
-        }
-        Some(Known {
-            offset: CommitLogOffset::from(be_u64(bytes, 0)),
-            tail: Tail::decode(&bytes[8..])?,
-        })
-    }
-}
-
-/// Bytes of the log that should be there and are not as they were written. Never served; repaired by [`Log::repair`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log is damaged at offset {offset} (index {index:?}): {what}")]
-pub struct Damage {
-    /// Where: the entry's place, or the record's.
-    pub offset: CommitLogOffset,
-    /// The entry's index, if known.
-    pub index: Option<RaftIndex>,
-    /// What was found.
-    pub what: String,
-}
-
-impl Damage {
-    pub(crate) fn new(offset: u64, index: Option<RaftIndex>, what: impl fmt::Display) -> Damage {
-        Damage {
-            offset: CommitLogOffset::from(offset),
-            index,
-            what: what.to_string(),
-        }
-    }
-
-    /// The damage inside an error of a read.
-    pub fn of(error: &io::Error) -> Option<&Damage> {
-        error.get_ref()?.downcast_ref()
-    }
-}
-
-impl From<Damage> for io::Error {
-    fn from(damage: Damage) -> Self {
-        io::Error::new(io::ErrorKind::InvalidData, damage)
-    }
-}
-
-/// What was cut off at open: bytes above the flush mark that are not whole entries of the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// Where the log ends now.
-    pub offset: CommitLogOffset,
-    /// What was there.
-    pub what: String,
-}
-
-/// What [`Log::open`] found.
-#[derive(Clone, Debug)]
-pub struct Recovered {
-    /// Random identity of this folder.
-    pub node: NodeId,
-    /// What the log begins after: the last purged entry, if any.
-    pub base: Tail,
-    /// Where the log ends; with `damage`, where it is interrupted.
-    pub tail: Tail,
-    /// The flush mark: at least this much had been synced.
-    pub flush_mark: Tail,
-    /// A torn tail that was dropped.
-    pub cut: Option<Cut>,
-    /// Damage below the flush mark. Nothing may be appended, and this member must not vote, until
-    /// [`Log::repair`] has closed it and [`Log::damage`] is `None`.
-    pub damage: Option<Damage>,
-    /// The machine went down while the log was open, so synced is all that can be relied on: without `sync`,
-    /// acknowledged entries may be missing, and this member must not vote before it knows better.
-    pub unclean_machine: bool,
-    /// Nothing was ever in this folder.
-    pub fresh: bool,
-}
-
-/// Why a log does not open. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder belongs to another cluster or group.
-    #[error("{dir} holds the data of {found}, not of {expected}")]
-    OtherGroup {
-        /// The folder.
-        dir: PathBuf,
-        /// Its cluster and group.
-        found: String,
-        /// What was asked for.
-        expected: String,
-    },
-    /// A small file that cannot be replaced from elsewhere is damaged.
-    #[error("{path} is damaged in both slots: {meaning}")]
-    Lost {
-        /// The file.
-        path: PathBuf,
-        /// What that means for this member.
-        meaning: &'static str,
-    },
-    /// A setting that no log can be kept with.
-    #[error("{0}")]
-    Setting(&'static str),
-    /// Reading or writing failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// What may still be appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Anything.
-    Plenty,
-    /// The disk is full: the rest of the last segment is kept for small state entries; refuse messages.
-    StateOnly {
-        /// Bytes left in it.
-        left: u64,
-    },
-}
-
-/// Answer of [`Log::bytes_at`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// The bytes, from memory.
-    Ready(Bytes),
-    /// On disk: use [`Log::read_bytes_cold`].
-    Cold,
-    /// Purged, or never written.
-    Gone,
-}
-
-/// A segment, for retention and tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Start offset, the file's name.
-    pub base: CommitLogOffset,
-    /// First entry that starts in it.
-    pub first: LogId,
-    /// Where that entry is.
-    pub offset: CommitLogOffset,
-    /// That entry's clock.
-    pub log_time_ms: i64,
 }
 
 /// Handle of the log; clones share it. When the last one is dropped the log's threads end after what was asked of them.

@@ -16,6 +16,7 @@
 //! An idle queue costs its handle in memory: no open file, no buffer.
 
 mod files;
+mod key;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::mailbox::Mailbox;
 use crate::position::{be_u32, be_u64};
 use files::Files;
+use key::{Key, TopicKey};
 
 /// Length of an entry.
 pub const ENTRY_LEN: usize = 20;
@@ -156,8 +158,6 @@ struct Topic {
     removed: AtomicBool,
     queues: Mutex<Vec<QueueRef>>,
 }
-
-type TopicKey = (Box<str>, u64);
 
 /// All consume queues of a broker; clones share them. When the last one is dropped the background thread ends; what
 /// was not written by then is re-applied from the log.
@@ -574,43 +574,6 @@ fn start(shared: &Arc<Shared>) {
         }
     });
 }
-
-/// Looks topics up by borrowed name.
-trait Key {
-    fn parts(&self) -> (&str, u64);
-}
-
-impl Key for TopicKey {
-    fn parts(&self) -> (&str, u64) {
-        (&self.0, self.1)
-    }
-}
-
-impl Key for (&str, u64) {
-    fn parts(&self) -> (&str, u64) {
-        (self.0, self.1)
-    }
-}
-
-impl<'a> std::borrow::Borrow<dyn Key + 'a> for TopicKey {
-    fn borrow(&self) -> &(dyn Key + 'a) {
-        self
-    }
-}
-
-impl std::hash::Hash for dyn Key + '_ {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn Key + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn Key + '_ {}
 
 impl fmt::Debug for QueueRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,141 @@
+//! What the log answers with: damage, what open found, room, look-ups.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use mq_message::CommitLogOffset;
+
+use super::Tail;
+use crate::position::{LogId, NodeId, RaftIndex};
+
+/// Bytes of the log that should be there and are not as they were written. Never served; repaired by [`Log::repair`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log is damaged at offset {offset} (index {index:?}): {what}")]
+pub struct Damage {
+    /// Where: the entry's place, or the record's.
+    pub offset: CommitLogOffset,
+    /// The entry's index, if known.
+    pub index: Option<RaftIndex>,
+    /// What was found.
+    pub what: String,
+}
+
+impl Damage {
+    pub(crate) fn new(offset: u64, index: Option<RaftIndex>, what: impl fmt::Display) -> Damage {
+        Damage {
+            offset: CommitLogOffset::from(offset),
+            index,
+            what: what.to_string(),
+        }
+    }
+
+    /// The damage inside an error of a read.
+    pub fn of(error: &io::Error) -> Option<&Damage> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<Damage> for io::Error {
+    fn from(damage: Damage) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, damage)
+    }
+}
+
+/// What was cut off at open: bytes above the flush mark that are not whole entries of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the log ends now.
+    pub offset: CommitLogOffset,
+    /// What was there.
+    pub what: String,
+}
+
+/// What [`Log::open`] found.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Random identity of this folder.
+    pub node: NodeId,
+    /// What the log begins after: the last purged entry, if any.
+    pub base: Tail,
+    /// Where the log ends; with `damage`, where it is interrupted.
+    pub tail: Tail,
+    /// The flush mark: at least this much had been synced.
+    pub flush_mark: Tail,
+    /// A torn tail that was dropped.
+    pub cut: Option<Cut>,
+    /// Damage below the flush mark. Nothing may be appended, and this member must not vote, until
+    /// [`Log::repair`] has closed it and [`Log::damage`] is `None`.
+    pub damage: Option<Damage>,
+    /// The machine went down while the log was open, so synced is all that can be relied on: without `sync`,
+    /// acknowledged entries may be missing, and this member must not vote before it knows better.
+    pub unclean_machine: bool,
+    /// Nothing was ever in this folder.
+    pub fresh: bool,
+}
+
+/// Why a log does not open. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder belongs to another cluster or group.
+    #[error("{dir} holds the data of {found}, not of {expected}")]
+    OtherGroup {
+        /// The folder.
+        dir: PathBuf,
+        /// Its cluster and group.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// A small file that cannot be replaced from elsewhere is damaged.
+    #[error("{path} is damaged in both slots: {meaning}")]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What that means for this member.
+        meaning: &'static str,
+    },
+    /// A setting that no log can be kept with.
+    #[error("{0}")]
+    Setting(&'static str),
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What may still be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Anything.
+    Plenty,
+    /// The disk is full: the rest of the last segment is kept for small state entries; refuse messages.
+    StateOnly {
+        /// Bytes left in it.
+        left: u64,
+    },
+}
+
+/// Answer of [`Log::bytes_at`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The bytes, from memory.
+    Ready(Bytes),
+    /// On disk: use [`Log::read_bytes_cold`].
+    Cold,
+    /// Purged, or never written.
+    Gone,
+}
+
+/// A segment, for retention and tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Start offset, the file's name.
+    pub base: CommitLogOffset,
+    /// First entry that starts in it.
+    pub first: LogId,
+    /// Where that entry is.
+    pub offset: CommitLogOffset,
+    /// That entry's clock.
+    pub log_time_ms: i64,
+}
