@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 
 use super::{CqEntry, ENTRY_LEN, QueueOptions, QueueRef};
 
+/// Files that are synced one by one; for more, the whole file system is.
+const SINGLE_SYNCS_MAX: usize = 256;
+
 /// Folder of the topic, queue id, number of the file.
 type FileKey = (Arc<str>, u32, u64);
 
@@ -122,6 +125,9 @@ impl Files {
     }
 
     fn sync_these(&self, files: &HashSet<FileKey>, folders: &HashSet<PathBuf>) -> io::Result<()> {
+        if files.len() > SINGLE_SYNCS_MAX && self.disk.sync_file_system(&self.root)? {
+            return Ok(());
+        }
         for key in files {
             // Gone when its topic was removed or retention passed it.
             if let Some(file) = self.file(key, false)? {

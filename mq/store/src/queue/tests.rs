@@ -247,3 +247,35 @@ fn an_idle_queue_is_small() {
     let body = std::mem::size_of::<Queue>() + std::mem::size_of::<QueueRef>() + 16;
     assert!(body <= 200, "{body} bytes");
 }
+
+/// On a real disk: more queues than open files, and more files than are synced one by one.
+#[test]
+fn many_queues_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = mq_base::env::disk::real();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let entries: Vec<CqEntry> = (0..600).map(|_| entry(&mut rng)).collect();
+    let queues = ConsumeQueues::open(disk.clone(), dir.path(), options()).unwrap();
+    for (id, entry) in entries.iter().enumerate() {
+        let queue = queues.queue("T", 0, QueueId::from(id as u32)).unwrap();
+        queues.append(&queue, QueueOffset::from(0), *entry);
+    }
+    queues.sync_dirty().unwrap();
+    drop(queues);
+    let queues = ConsumeQueues::open(disk, dir.path(), options()).unwrap();
+    let rows = (0..600u32).map(|id| QueueTableRow {
+        topic: "T",
+        incarnation: 0,
+        queue_id: QueueId::from(id),
+        bounds: Bounds {
+            min: QueueOffset::from(0),
+            max: QueueOffset::from(1),
+        },
+    });
+    queues.restore(rows, false).unwrap();
+    for (id, entry) in entries.iter().enumerate() {
+        let queue = queues.find("T", 0, QueueId::from(id as u32)).unwrap();
+        assert_eq!(queues.entry_at(&queue, QueueOffset::from(0)).unwrap(), Some(*entry));
+    }
+    assert_eq!(queues.len(), 600);
+}
