@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use loadtest::drill::atomic::AtomicArgs;
 use loadtest::drill::{self, DrillArgs};
 use loadtest::mq::{self, MqArgs, sweep};
 
@@ -23,14 +24,15 @@ const EXAMPLES: &str = "Examples:
   loadtest mq --dir /tmp/mq --rate 20000 --duration 30 --json
   loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2
   loadtest drill --dir /tmp/mq --kills 20 --seed 7
-  loadtest drill --dir /tmp/mq --kills 5 --kind stop --down 3";
+  loadtest drill --dir /tmp/mq --kills 5 --kind stop --down 3
+  loadtest drill atomic --dir /tmp/mq --kills 20";
 
 #[derive(Subcommand)]
 enum What {
     /// Produce and consume for a while: rate, latency, cost.
     Mq(Mq),
     /// Kill members under mixed load, then compare every answer with what is in the queues.
-    Drill(DrillArgs),
+    Drill(Drill),
 }
 
 #[derive(Args)]
@@ -48,6 +50,21 @@ enum Sweep {
     Sweep(sweep::SweepArgs),
 }
 
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Drill {
+    #[command(subcommand)]
+    atomic: Option<Atomic>,
+    #[command(flatten)]
+    args: Option<DrillArgs>,
+}
+
+#[derive(Subcommand)]
+enum Atomic {
+    /// Two owners of a producer id fence each other while members die: no gap, no repeat, nothing of the older epoch.
+    Atomic(AtomicArgs),
+}
+
 fn main() -> ExitCode {
     mq_base::logging::init("loadtest");
     match start(Flags::parse().what) {
@@ -61,7 +78,12 @@ fn main() -> ExitCode {
 
 fn start(what: What) -> Result<()> {
     match what {
-        What::Drill(args) => runtime(1)?.block_on(drill::run(args)),
+        What::Drill(Drill {
+            atomic: Some(Atomic::Atomic(args)),
+            ..
+        }) => runtime(1)?.block_on(drill::atomic::run(args)),
+        What::Drill(Drill { args: Some(args), .. }) => runtime(1)?.block_on(drill::run(args)),
+        What::Drill(_) => anyhow::bail!("say where the cluster is: --dir"),
         What::Mq(Mq {
             sweep: Some(Sweep::Sweep(args)),
             ..

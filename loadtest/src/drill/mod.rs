@@ -2,6 +2,7 @@
 //!
 //! Traffic is in [`traffic`], faults in [`faults`], the final reading in [`reading`], the comparison in [`books`].
 
+pub mod atomic;
 pub mod books;
 mod faults;
 mod reading;
