@@ -21,9 +21,9 @@ use mq_message::{QueueId, QueueOffset};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::DrillArgs;
 use super::faults::{self, Dice};
 use super::reading::Falsify;
-use super::DrillArgs;
 
 const TOPIC: &str = "DrillAtomic";
 const GROUP: &str = "drill_atomic";
@@ -188,7 +188,12 @@ pub async fn run(args: AtomicArgs) -> Result<()> {
     let offset = instance.consumer_offset(GROUP, &queue).await?;
     if offset != Some(QueueOffset(last.sequence)) {
         verdict.offset_wrong = 1;
-        verdict.example(|| format!("the last batch was {}, the offset committed with it is {offset:?}", last.sequence));
+        verdict.example(|| {
+            format!(
+                "the last batch was {}, the offset committed with it is {offset:?}",
+                last.sequence
+            )
+        });
     }
     report(&verdict, args.drill.json);
     ensure!(verdict.holds(), "the books do not balance (seed {})", args.drill.seed);
@@ -334,7 +339,11 @@ async fn read(
     let mut rows = Rows::new();
     while (rows.len() as u64) < expected {
         let messages = reader.poll(Duration::from_secs(10)).await;
-        ensure!(!messages.is_empty(), "only {} of {expected} rows can be read", rows.len());
+        ensure!(
+            !messages.is_empty(),
+            "only {} of {expected} rows can be read",
+            rows.len()
+        );
         for message in messages {
             let place = (message.queue().queue_id.get(), message.queue_offset().get());
             let row = Row::decode(message.body()).context("a message that is not the drill's")?;
@@ -352,10 +361,10 @@ fn falsify(rows: &mut Rows, how: Falsify) {
     let Some((&(queue, offset), &row)) = rows.iter().nth(rows.len() / 2) else {
         return;
     };
-    match how {
-        Falsify::Drop => drop(rows.remove(&(queue, offset))),
-        Falsify::Duplicate => drop(rows.insert((queue, u64::MAX), row)),
-    }
+    let _ = match how {
+        Falsify::Drop => rows.remove(&(queue, offset)),
+        Falsify::Duplicate => rows.insert((queue, u64::MAX), row),
+    };
 }
 
 /// Compares what lies in the queues with what must: the rows `expected`, each once.
@@ -437,7 +446,12 @@ fn judge_acks(rows: &Rows, acks: &[Ack], verdict: &mut Verdict) {
             let found = rows.get(place);
             if found.is_none_or(|found| found.row != row || found.sequence != ack.sequence) {
                 verdict.misplaced += 1;
-                verdict.example(|| format!("row {row} of batch {} was acknowledged at {place:?}, found {found:?}", ack.sequence));
+                verdict.example(|| {
+                    format!(
+                        "row {row} of batch {} was acknowledged at {place:?}, found {found:?}",
+                        ack.sequence
+                    )
+                });
             }
         }
     }
@@ -459,7 +473,14 @@ fn report(verdict: &Verdict, json: bool) {
     );
     println!(
         "missing {}  repeated {}  of an older epoch {}  torn batches {}  out of order {}  misplaced {}  offset wrong {}  unexpected {}",
-        v.missing, v.repeated, v.of_older_epoch, v.torn_batches, v.out_of_order, v.misplaced, v.offset_wrong, v.unexpected
+        v.missing,
+        v.repeated,
+        v.of_older_epoch,
+        v.torn_batches,
+        v.out_of_order,
+        v.misplaced,
+        v.offset_wrong,
+        v.unexpected
     );
     v.examples.iter().for_each(|example| println!("  {example}"));
     println!(
@@ -486,7 +507,15 @@ mod tests {
             for row in first..first + 2 {
                 let of = 2;
                 let place = ((row % 2) as u32, row / 2);
-                rows.insert(place, Row { epoch, sequence, row, of });
+                rows.insert(
+                    place,
+                    Row {
+                        epoch,
+                        sequence,
+                        row,
+                        of,
+                    },
+                );
             }
             acks.push(Ack {
                 sequence,
@@ -524,13 +553,26 @@ mod tests {
             r.insert((0, 2), a);
         });
         assert!(swapped.out_of_order > 0 && swapped.misplaced > 0);
-        let late = Row { epoch: 4, sequence: 4, row: 6, of: 1 };
-        assert_eq!(broken(&|r| drop(r.insert((0, 3), late))).unexpected, 1);
+        let late = Row {
+            epoch: 4,
+            sequence: 4,
+            row: 6,
+            of: 1,
+        };
+        let extra = broken(&|r| {
+            r.insert((0, 3), late);
+        });
+        assert_eq!(extra.unexpected, 1);
     }
 
     #[test]
     fn rows_are_read_as_written() {
-        let row = Row { epoch: 1, sequence: 2, row: 3, of: 4 };
+        let row = Row {
+            epoch: 1,
+            sequence: 2,
+            row: 3,
+            of: 4,
+        };
         assert_eq!(Row::decode(&row.encode()), Some(row));
         assert_eq!(Row::decode(&row.encode()[..31]), None);
     }
