@@ -65,9 +65,9 @@ impl Request {
     /// A request that arrived on this member's own connection, for the first time.
     pub fn new(command: Command, caller: Arc<dyn Caller>) -> Self {
         Self {
+            retried: command.is_resent(),
             command,
             caller,
-            retried: false,
             until: None,
         }
     }

@@ -12,6 +12,9 @@ use crate::{ByteStr, Ext, Header, HeaderError, Language, binary, code, version};
 pub const FLAG_RESPONSE: i32 = 1;
 /// Bit of [`Command::flag`]: the sender wants no response.
 pub const FLAG_ONEWAY: i32 = 2;
+/// Bit of [`Command::flag`], Forebay's own: an earlier try of this send may have been stored. Our clients set it, our brokers then
+/// look for the unique keys; others ignore it.
+pub const FLAG_RESENT: i32 = 1 << 16;
 
 /// How a header is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,6 +116,18 @@ impl Command {
     pub fn oneway(mut self) -> Self {
         self.flag |= FLAG_ONEWAY;
         self
+    }
+
+    /// Marks a send whose earlier try may have been stored.
+    #[must_use]
+    pub fn resent(mut self) -> Self {
+        self.flag |= FLAG_RESENT;
+        self
+    }
+
+    /// Whether an earlier try of this send may have been stored.
+    pub const fn is_resent(&self) -> bool {
+        self.flag & FLAG_RESENT != 0
     }
 
     /// Chooses the form of the header.

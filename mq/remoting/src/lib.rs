@@ -21,7 +21,7 @@ mod language;
 pub mod version;
 
 pub use bytestring::ByteString as ByteStr;
-pub use command::{Command, FLAG_ONEWAY, FLAG_RESPONSE, HeaderFormat};
+pub use command::{Command, FLAG_ONEWAY, FLAG_RESENT, FLAG_RESPONSE, HeaderFormat};
 pub use ext::{Ext, ExtWriter, Value};
 pub use frame::{Decoder, FrameError};
 pub use header::{Header, HeaderError};
