@@ -90,7 +90,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = clock::now();
     let count = match role {
         "serve" => {
-            let nothing = Nothing { addr: addr.clone(), records: records() };
+            let nothing = Nothing {
+                addr: addr.clone(),
+                records: records(),
+            };
             let server = Server::new(ServerOptions::default(), Arc::new(nothing))?;
             let (_source, stop) = StopSource::new();
             server.serve(TcpListener::bind(addr).await?, stop).await;
@@ -101,11 +104,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let elapsed = (clock::now() - started).as_secs_f64();
     let rate = count as f64 / elapsed;
-    println!("{role}: {count} messages, {rate:.0} a second, {:.2} CPU seconds per million", cpu_seconds() / (count as f64 / 1e6));
+    println!(
+        "{role}: {count} messages, {rate:.0} a second, {:.2} CPU seconds per million",
+        cpu_seconds() / (count as f64 / 1e6)
+    );
     Ok(())
 }
 
-async fn send(config: ClientConfig, batch: usize, in_flight: usize, time: Duration) -> Result<u64, Box<dyn std::error::Error>> {
+async fn send(
+    config: ClientConfig,
+    batch: usize,
+    in_flight: usize,
+    time: Duration,
+) -> Result<u64, Box<dyn std::error::Error>> {
     let producer = Producer::builder("bench").start(config).await?;
     let body = Bytes::from(vec![7; BODY]);
     let topic: Arc<str> = "Bench".into();
@@ -146,8 +157,12 @@ async fn poll(config: ClientConfig, time: Duration) -> Result<u64, Box<dyn std::
 
 /// User and system time of this process.
 fn cpu_seconds() -> f64 {
-    let stat = std::process::Command::new("sh").args(["-c", "cat /proc/$PPID/stat"]).output();
-    let text = stat.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    let stat = std::process::Command::new("sh")
+        .args(["-c", "cat /proc/$PPID/stat"])
+        .output();
+    let text = stat
+        .map(|out| String::from_utf8_lossy(&out.stdout).into_owned())
+        .unwrap_or_default();
     let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
     (ticks(11) + ticks(12)) / 100.0

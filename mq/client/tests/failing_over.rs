@@ -49,6 +49,7 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_key_and_queue() {
     assert_eq!(world.sends[0].1, world.sends[1].1);
     assert_eq!(world.sends[1], (1, sent.msg_id.clone()));
     assert_eq!(world.queues.len(), 1, "both tries went to one queue");
+    assert_eq!(world.resent, [false, true], "the second says that there was a first");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ struct Tries {
     /// Tries left that may store the message.
     left: u32,
     unsent: bool,
-    /// The queue to try again, because the message may be in it.
+    /// The queue to try again, because the message may be in it: the broker looks for its key there.
     same: Option<MessageQueue>,
     /// The broker to avoid.
     avoid: Option<Arc<str>>,
@@ -121,7 +121,10 @@ impl ProducerShared {
         tries.count += 1;
         let left = tries.deadline.saturating_duration_since(started);
         let timeout = left.min(self.settings.try_timeout);
-        let command = self.command(message, queue_id);
+        let mut command = self.command(message, queue_id);
+        if tries.same.is_some() {
+            command = command.resent();
+        }
         let transport = &self.instance.shared.transport;
         let answer = transport.call(&addr, command, timeout).await;
         (Some(addr), answer, started)
@@ -194,13 +197,19 @@ impl ProducerShared {
                     Judgement::Again { pause: false }
                 }
                 Ok(result) => Judgement::Stored(result),
-                Err(error) => self.judge_refusal(error, group, tries),
+                Err(error) => self.judge_refusal(error, queue, group, tries),
             },
             Err(error) => self.judge_failure(error, queue, group, &addr, tries),
         }
     }
 
-    fn judge_refusal(&self, error: CallError, group: &Arc<BrokerGroup>, tries: &mut Tries) -> Judgement {
+    fn judge_refusal(
+        &self,
+        error: CallError,
+        queue: &MessageQueue,
+        group: &Arc<BrokerGroup>,
+        tries: &mut Tries,
+    ) -> Judgement {
         tries.left -= 1;
         // These two codes are also what a leader answers whose entry may yet be committed.
         let code = error.refusal();
@@ -211,8 +220,9 @@ impl ProducerShared {
         if !again || clock::now() >= tries.deadline {
             return Judgement::Failed(tries.error(error));
         }
-        let alone = tries.avoid.as_ref() == Some(&group.name) || tries.same.is_some();
-        tries.same = None;
+        let alone = self.is_only_group(queue);
+        // With another group at hand the message goes there, as RocketMQ's clients do, though it may be stored here.
+        tries.same = (alone && !tries.unsent).then(|| queue.clone());
         tries.avoid = Some(group.name.clone());
         self.instance.shared.want_routes();
         Judgement::Again { pause: alone }
@@ -232,17 +242,24 @@ impl ProducerShared {
         }
         let other_member = group.failed(addr, clock::now());
         shared.want_routes();
-        if error.is_unsent() {
-            tries.avoid = Some(group.name.clone());
-        } else {
+        if !error.is_unsent() {
             tries.unsent = false;
             tries.left -= 1;
-            tries.same = other_member.then(|| queue.clone());
+            tries.same = Some(queue.clone());
+        } else if !other_member && !self.is_only_group(queue) {
+            // Nobody of the group answers: better stored twice than not at all.
+            tries.same = None;
         }
+        tries.avoid = Some(group.name.clone());
         if tries.left == 0 || clock::now() >= tries.deadline {
             return Judgement::Failed(tries.error(error));
         }
         Judgement::Again { pause: !other_member }
+    }
+
+    fn is_only_group(&self, queue: &MessageQueue) -> bool {
+        let route = self.instance.shared.routes.get(&queue.topic);
+        route.is_none_or(|route| route.groups.len() < 2)
     }
 
     fn book(&self, group: &Arc<BrokerGroup>, answer: &Result<Command, CallError>, started: Instant) {

@@ -50,6 +50,8 @@ pub struct World {
     pub script: HashMap<(usize, i32), VecDeque<Act>>,
     /// Every send seen: member, unique key.
     pub sends: Vec<(usize, String)>,
+    /// For every send seen, whether it said that it had been sent before.
+    pub resent: Vec<bool>,
     /// Every request seen: member, code.
     pub seen: Vec<(usize, i32)>,
     /// Ids of consumers in the group, besides those that sent heartbeats.
@@ -368,6 +370,7 @@ impl Play {
         let (topic, properties, queue) = (text("b"), text("i"), number("e") as u32);
         let key = property::get(&properties, property::UNIQ_KEY).unwrap_or_default();
         world.sends.push((self.number, key.to_owned()));
+        world.resent.push(command.is_resent());
         let offset = world.store(&topic, queue, &command.body, &properties, number("f") as i32);
         let id = msg_id::offset_id("127.0.0.1:10911".parse().unwrap(), CommitLogOffset(offset));
         let ok = Command::response(command, r::SUCCESS).with_field("msgId", &id);
