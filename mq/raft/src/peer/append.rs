@@ -29,6 +29,10 @@ const STALL: Duration = Duration::from_secs(5);
 /// An abandoned session leaves its connection open if the peer was heard within this time.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// Pause after a failed dial. openraft's own back-off takes place where it feeds our input, which is never read then: a
+/// dead peer would be dialed tens of thousands of times a second.
+const REDIAL: Duration = Duration::from_millis(20);
+
 /// What openraft gets when a peer cannot be reached.
 pub fn unreachable(error: impl std::fmt::Display) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(&AnyError::error(error.to_string())))
@@ -70,9 +74,14 @@ impl Appender {
         let mut link = match idle {
             Some(link) => link,
             None => {
-                let mut dialed = dial(&self.local, &self.addr, Purpose::Append, self.to, self.connect_within)
-                    .await
-                    .map_err(unreachable)?;
+                let dialed = dial(&self.local, &self.addr, Purpose::Append, self.to, self.connect_within).await;
+                let mut dialed = match dialed {
+                    Ok(dialed) => dialed,
+                    Err(error) => {
+                        clock::sleep(REDIAL).await;
+                        return Err(unreachable(error));
+                    }
+                };
                 dialed.reader.set_max(frame::MESSAGE_MAX);
                 Link {
                     dialed,
