@@ -12,8 +12,8 @@ use crate::stats::Stats;
 use crate::view::View;
 use hashbrown::HashSet;
 use mq_base::env::task::Spawner;
-use mq_store::{NodeId, Term};
 use mq_raft::{Full, Group, Leadership};
+use mq_store::{NodeId, Term};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -50,7 +50,7 @@ pub struct Broker {
     /// Producers and consumers.
     pub clients: Arc<Clients>,
     /// Statistics for RocketMQ's tools.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
     /// Counters for Prometheus.
     pub metrics: Metrics,
     /// Requests on their way to the leader.
@@ -199,7 +199,7 @@ impl Broker {
 
     /// End of the log as known here, a commit log offset.
     pub fn log_end(&self) -> u64 {
-        0
+        self.group().map_or(0, |group| group.log().tail().next_offset.get())
     }
 
     /// Whether this member, a follower, may serve reads.

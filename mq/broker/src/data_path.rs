@@ -10,6 +10,7 @@ use crate::records::Site;
 use crate::request::Request;
 use crate::seams::{Judged, Subscriptions};
 use crate::state::{Name, State};
+use crate::stats::Stats;
 use crate::view::View;
 use mq_base::env::clock;
 use mq_base::env::task::Spawner;
@@ -36,6 +37,8 @@ pub struct DataPath {
     pub subscriptions: Arc<dyn Subscriptions>,
     /// Offsets that nobody waits for, on their way to the judge.
     pub offsets: Arc<OffsetBuffer>,
+    /// Counts for RocketMQ's tools.
+    pub stats: Arc<Stats>,
     /// Runs what has to wait, on the runtime of the client side.
     pub tasks: Spawner,
 }

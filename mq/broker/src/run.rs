@@ -23,7 +23,6 @@ use crate::reader::Reader;
 use crate::records::Site;
 use crate::register::{Registrar, find_members};
 use crate::request::{Caller, Request};
-use crate::stats::Stats;
 use crate::view::View;
 use hashbrown::HashSet;
 use mq_base::env::net::TcpListener;
@@ -175,7 +174,7 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         settings: Live::new(settings.clone()),
         view: Arc::new(View::new()),
         clients: Arc::default(),
-        stats: Stats::default(),
+        stats: Arc::default(),
         metrics: Metrics::default(),
         forwarding: Forwarding::default(),
         gate: Arc::new(Gate::new()),
@@ -457,6 +456,7 @@ impl Running {
             polls,
             subscriptions: broker.clients.clone(),
             offsets: Arc::default(),
+            stats: broker.stats.clone(),
             tasks: broker.spawner.clone(),
         });
         if broker.data.set(data.clone()).is_err() {

@@ -281,6 +281,7 @@ impl Testbed {
             polls,
             subscriptions: subscribers.clone(),
             offsets: Arc::new(OffsetBuffer::default()),
+            stats: Arc::default(),
             tasks: Spawner::current(),
         });
         let producers = Arc::new(Producers::default());

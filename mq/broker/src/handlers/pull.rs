@@ -386,13 +386,22 @@ impl DataPath {
 
     fn answer_found(self: &Arc<Self>, pull: Pull, look: Look) {
         match self.reader.records(&look.found) {
-            Ok(Records::Ready(records)) => answer_records(&pull, &look, records, look.next),
+            Ok(Records::Ready(records)) => {
+                self.count(&pull, &records);
+                answer_records(&pull, &look, records, look.next);
+            }
             Ok(Records::Cold) => {
                 let path = self.clone();
                 self.spawn("cold pull", async move { path.answer_cold(pull, look).await });
             }
             Err(error) => refuse_damaged(&pull, &error),
         }
+    }
+
+    fn count(&self, pull: &Pull, records: &[Bytes]) {
+        let bytes = records.iter().map(Bytes::len).sum::<usize>();
+        let messages = records.len() as u64;
+        self.stats.handed_out(&pull.topic, &pull.group, messages, bytes as u64);
     }
 
     async fn answer_cold(&self, pull: Pull, mut look: Look) {
@@ -416,6 +425,7 @@ impl DataPath {
                     n => wanted[n - 1].0.plus(1),
                 };
                 look.found.truncate(records.len());
+                self.count(&pull, &records);
                 answer_records(&pull, &look, records, next);
             }
             Err(error) => refuse_damaged(&pull, &error),

@@ -11,6 +11,7 @@ use mq_remoting::header::{SendMessageHeader, SendMessageResponse};
 use mq_remoting::{ByteStr, Command};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl DataPath {
     /// Stores one message or a batch.
@@ -82,9 +83,16 @@ impl DataPath {
     fn propose_send(self: &Arc<Self>, request: Request, ready: Ready) {
         let told = Told::of(&ready);
         let path = self.clone();
+        let (stored_topic, bytes) = (ready.topic.clone(), ready.records.len() as u64);
         let reply = Reply::new(move |appended: Result<Appended, Refusal>| match appended {
-            Ok(appended) => path.answer_send(&request, &told, &appended),
-            Err(refusal) => request.refuse(&refusal),
+            Ok(appended) => {
+                path.stats.stored(&stored_topic, appended.physical.len() as u64, bytes);
+                path.answer_send(&request, &told, &appended);
+            }
+            Err(refusal) => {
+                path.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+                request.refuse(&refusal);
+            }
         });
         let Ready {
             topic,

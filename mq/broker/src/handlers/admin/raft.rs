@@ -3,11 +3,11 @@
 use super::{answer_json, header, success};
 use crate::broker::Broker;
 use crate::request::Request;
-use mq_store::NodeId;
 use mq_raft::{ChangeError, Group, Member, Role};
 use mq_remoting::body::{MemberStatus, RaftStatus};
 use mq_remoting::code::response;
 use mq_remoting::header::{AddMember, RemoveMember, TransferLeader};
+use mq_store::NodeId;
 use std::sync::Arc;
 
 /// RAFT_STATUS (60010): as the member that is asked sees it.
@@ -40,8 +40,10 @@ pub fn status(broker: &Arc<Broker>, request: Request) {
         last_index: status.last.map(|id| id.index.0),
         committed_index: status.committed.map(|id| id.index.0),
         applied_index: status.applied.map(|id| id.index.0),
+        min_offset: broker.view.state().retained.get(),
+        max_offset: group.log().tail().next_offset.get(),
+        flushed_offset: group.log().flushed().next_offset.get(),
         members: members.collect(),
-        ..RaftStatus::default()
     };
     answer_json(&request, &answer);
 }
