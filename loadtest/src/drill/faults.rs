@@ -41,6 +41,9 @@ pub async fn inject(args: &DrillArgs, cluster: &Cluster, bar: &ProgressBar) -> R
     for _ in 0..args.kills {
         let target = target(args.victim, &mut dice);
         let fault = strike(args, cluster, target).await?;
+        if !args.json {
+            bar.suspend(|| println!("fault {}: {}", faults.len() + 1, fault.what));
+        }
         bar.set_message(fault.what.clone());
         bar.inc(1);
         faults.push(fault);
