@@ -318,3 +318,14 @@ proptest! {
         let _ = RegisterBrokerBody::decode(&zlib.finish().unwrap(), 479);
     }
 }
+
+/// The Go client (2.1.2) writes the hashes of its tags as texts.
+#[test]
+fn heartbeat_of_the_go_client() {
+    let body = br#"{"clientID":"c","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"classFilterMode":false,
+        "topic":"T","subString":"A","tagsSet":["A"],"codeSet":["65","-7"],"subVersion":5,"expressionType":"TAG"}]}]}"#;
+    let data: HeartbeatData = from_slice(body).unwrap();
+    assert_eq!(data.consumer_data_set[0].subscription_data_set[0].code_set, [65, -7]);
+    let broken = br#"{"consumerDataSet":[{"subscriptionDataSet":[{"codeSet":["x"]}]}]}"#;
+    assert!(from_slice::<HeartbeatData>(broken).is_err());
+}

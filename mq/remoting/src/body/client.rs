@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use super::{MessageQueue, QueueMap, body};
@@ -59,6 +59,7 @@ pub struct SubscriptionData {
     /// Obsolete.
     pub class_filter_mode: bool,
     /// Hashes of the tags.
+    #[serde(deserialize_with = "numbers")]
     pub code_set: Vec<i32>,
     /// `TAG` or `SQL92`.
     pub expression_type: String,
@@ -70,6 +71,22 @@ pub struct SubscriptionData {
     pub tags_set: Vec<String>,
     /// Topic.
     pub topic: String,
+}
+
+/// A list of numbers that may be written as texts, as the Go client writes hashes; fastjson reads both.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Bare(i32),
+        Text(String),
+    }
+    let list = Option::<Vec<Number>>::deserialize(deserializer)?.unwrap_or_default();
+    let number = |number| match number {
+        Number::Bare(number) => Ok(number),
+        Number::Text(text) => text.trim().parse().map_err(de::Error::custom),
+    };
+    list.into_iter().map(number).collect()
 }
 
 impl SubscriptionData {
