@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod drivers;
 pub mod forward;
 pub mod handlers;
+pub mod keys;
 pub mod longpoll;
 pub mod machine;
 pub mod metrics;

@@ -4,6 +4,7 @@
 //! broken log or a broken program, and this member must not go on: it panics.
 
 use crate::ask::QueueName;
+use crate::keys::KeyIndex;
 use crate::longpoll::LongPolls;
 use crate::pull::Pull;
 use crate::recent::Recent;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub struct Machine {
     view: Arc<View>,
     queues: Queues,
+    index: Option<KeyIndex>,
     polls: Arc<LongPolls<Pull>>,
     /// Queues that got messages in this run.
     touched: HashSet<QueueName>,
@@ -31,7 +33,7 @@ pub struct Machine {
 
 impl Machine {
     /// Writes to these.
-    pub fn new(view: Arc<View>, queues: ConsumeQueues, polls: Arc<LongPolls<Pull>>) -> Self {
+    pub fn new(view: Arc<View>, queues: ConsumeQueues, index: Option<KeyIndex>, polls: Arc<LongPolls<Pull>>) -> Self {
         let queues = Queues {
             files: queues,
             handles: HashMap::new(),
@@ -39,6 +41,7 @@ impl Machine {
         Self {
             view,
             queues,
+            index,
             polls,
             touched: HashSet::new(),
             queue_offsets: Vec::new(),
@@ -59,14 +62,22 @@ impl Machine {
             record.queue_offset(),
             "record at {physical} leaves a gap in {topic} queue {queue}"
         );
+        let found = Found::in_properties(record.properties());
         let slot = CqEntry {
             offset: physical,
             size: stored.size,
-            tags_code: tags_code(state, &record),
+            tags_code: tags_code(state, &record, &found),
         };
         self.queues.append(&placed, queue, slot);
-        if let Some(key) = record.property(property::UNIQ_KEY) {
+        if let Some(key) = found.unique_key {
             recent.stored(topic, record.reconsume_times(), key, (placed.offset, physical));
+        }
+        if let Some(index) = self
+            .index
+            .as_ref()
+            .filter(|_| found.unique_key.is_some() || found.keys.is_some())
+        {
+            index.put(topic, found.keys(), physical, record.store_timestamp());
         }
         self.queue_offsets.push(placed.offset);
         self.touched.insert(QueueName {
@@ -115,8 +126,11 @@ impl Application for Machine {
     }
 
     fn prepare_checkpoint(&mut self) -> SyncDerived {
-        let files = self.queues.files.clone();
-        Box::new(move || files.sync_dirty())
+        let (files, index) = (self.queues.files.clone(), self.index.clone());
+        Box::new(move || {
+            files.sync_dirty()?;
+            index.map_or(Ok(()), |index| index.sync())
+        })
     }
 
     fn checkpoint(&mut self) -> Bytes {
@@ -129,6 +143,9 @@ impl Application for Machine {
             None => State::default(),
         };
         self.queues.restore(&state, install)?;
+        if let Some(index) = &self.index {
+            index.restore(install)?;
+        }
         *self.view.write() = state;
         self.view.recent().clear();
         self.view.publish();
@@ -138,11 +155,40 @@ impl Application for Machine {
 }
 
 /// A delayed message's queue entry carries its delivery time instead of a tags code.
-fn tags_code(state: &State, record: &RecordView<'_>) -> i64 {
+fn tags_code(state: &State, record: &RecordView<'_>, found: &Found<'_>) -> i64 {
     if record.topic() == names::SCHEDULE {
         record.store_timestamp() + state.schedule.delay_ms(record.queue_id().get() + 1)
     } else {
-        record.tags_code()
+        found.tags.map_or(0, mq_message::tags_code)
+    }
+}
+
+/// What the derived files need of a property text, found in one pass. Of repeated names the last counts.
+#[derive(Default)]
+struct Found<'a> {
+    tags: Option<&'a str>,
+    unique_key: Option<&'a str>,
+    keys: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn in_properties(text: &'a str) -> Self {
+        let mut found = Self::default();
+        for (name, value) in property::iter(text) {
+            match name {
+                property::TAGS => found.tags = Some(value),
+                property::UNIQ_KEY => found.unique_key = Some(value),
+                property::KEYS => found.keys = Some(value),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The keys a message is indexed by.
+    fn keys(&self) -> impl Iterator<Item = &'a str> {
+        let words = self.keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+        self.unique_key.into_iter().chain(words)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stored messages and queue entries, as handlers and drivers read them. The only file here that reads from mq-store.
 
 use crate::ask::QueueName;
+use crate::keys::KeyIndex;
 use crate::state::{Queue, State};
 use bytes::Bytes;
 use mq_base::env::disk::Disk;
@@ -19,6 +20,7 @@ pub type Slot = CqEntry;
 pub struct Reader {
     queues: ConsumeQueues,
     log: Log,
+    index: Option<KeyIndex>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
@@ -101,8 +103,14 @@ impl Scan {
 
 impl Reader {
     /// Reads from these; `dir` is the folder whose disk must not fill up.
-    pub fn new(queues: ConsumeQueues, log: Log, disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { queues, log, disk, dir }
+    pub fn new(queues: ConsumeQueues, log: Log, index: Option<KeyIndex>, disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self {
+            queues,
+            log,
+            index,
+            disk,
+            dir,
+        }
     }
 
     /// The queue files of a queue of the applied state.
@@ -241,6 +249,33 @@ impl Reader {
         };
         let fits = RecordView::parse(&bytes).is_ok_and(|record| record.physical_offset() == at);
         Ok(fits.then_some(bytes))
+    }
+
+    /// Commit log offsets of records that may have a key, newest first.
+    pub async fn offsets_with_key(
+        &self,
+        topic: &str,
+        key: &str,
+        begin_ms: i64,
+        end_ms: i64,
+        max: usize,
+    ) -> io::Result<Vec<CommitLogOffset>> {
+        let Some(index) = self.index.clone() else {
+            return Ok(Vec::new());
+        };
+        let (topic, key) = (topic.to_owned(), key.to_owned());
+        blocking("query index", move || index.query(&topic, &key, begin_ms, end_ms, max)).await
+    }
+
+    /// Removes index files that point below the line only.
+    pub async fn purge_index(&self, line: CommitLogOffset) -> io::Result<()> {
+        let Some(index) = self.index.clone() else { return Ok(()) };
+        blocking("purge index", move || index.purge(line)).await
+    }
+
+    /// Where the log ends.
+    pub fn end(&self) -> CommitLogOffset {
+        self.log.tail().next_offset
     }
 
     /// Segments of the log, oldest first.

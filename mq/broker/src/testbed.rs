@@ -6,6 +6,7 @@ use crate::config::{Live, Settings};
 use crate::data_path::DataPath;
 use crate::decide::{Judge, Waiting};
 use crate::drivers::OffsetBuffer;
+use crate::keys::KeyIndex;
 use crate::longpoll::LongPolls;
 use crate::machine::Machine;
 use crate::reader::Reader;
@@ -22,7 +23,7 @@ use mq_base::env::task::Spawner;
 use mq_message::msg_id::UniqueKeys;
 use mq_raft::{Application, Batch, Decide, Session};
 use mq_remoting::Command;
-use mq_store::{ConsumeQueues, Entry, EntryKind, Known, Log, LogId, LogOptions, QueueOptions, RaftIndex};
+use mq_store::{ConsumeQueues, Entry, EntryKind, IndexOptions, Known, Log, LogId, LogOptions, QueueOptions, RaftIndex};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -56,6 +57,16 @@ impl Solo {
     /// The state written down.
     pub fn checkpoint(&self) -> Bytes {
         self.parts.lock().machine.checkpoint()
+    }
+
+    /// A checkpoint whose derived files are durable.
+    pub fn durable_checkpoint(&self) -> (Bytes, Known) {
+        let mut parts = self.parts.lock();
+        let state = parts.machine.checkpoint();
+        parts.machine.prepare_checkpoint()().unwrap();
+        let last = RaftIndex(parts.index);
+        let entries = parts.log.read(last..last.next(), 1).unwrap();
+        (state, Known::of(&entries[0]))
     }
 
     fn pump(&self) {
@@ -224,7 +235,13 @@ impl Testbed {
         let queues = ConsumeQueues::open(disk.clone(), dir, QueueOptions::default()).unwrap();
         let view = Arc::new(View::new());
         let polls = Arc::new(LongPolls::new(settings.parked_pulls_max));
-        let mut machine = Machine::new(view.clone(), queues.clone(), polls.clone());
+        let small = IndexOptions {
+            slots: 64,
+            entries: 4096,
+            ..IndexOptions::default()
+        };
+        let by_key = KeyIndex::open(disk.clone(), dir, small).unwrap();
+        let mut machine = Machine::new(view.clone(), queues.clone(), Some(by_key.clone()), polls.clone());
         let from = known.map_or(log.base(), |known| known.tail);
         machine
             .restore(
@@ -277,7 +294,7 @@ impl Testbed {
             settings: Live::new(settings),
             view,
             judge: solo.clone(),
-            reader: Reader::new(queues, log, disk, dir.into()),
+            reader: Reader::new(queues, log, Some(by_key), disk, dir.into()),
             polls,
             subscriptions: subscribers.clone(),
             offsets: Arc::new(OffsetBuffer::default()),

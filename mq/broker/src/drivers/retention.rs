@@ -210,7 +210,8 @@ async fn purge_below(path: &DataPath, group: &Group<Ask>, line: CommitLogOffset)
     let Some(upto): Option<LogId> = last.await? else {
         return Ok(());
     };
-    group.purge(upto).await.map_err(io::Error::other)
+    group.purge(upto).await.map_err(io::Error::other)?;
+    path.reader.purge_index(line).await
 }
 
 #[cfg(test)]

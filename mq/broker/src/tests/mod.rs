@@ -128,6 +128,19 @@ pub(super) async fn pull(bed: &Testbed, topic: &str, queue: i32, offset: i64) ->
     (answer.code, header, seen(&answer.body))
 }
 
+/// Everything in a queue from an offset on, in as many pulls as that takes (old messages come in small portions).
+pub(super) async fn pull_all(bed: &Testbed, topic: &str, queue: i32, mut offset: i64) -> Vec<Seen> {
+    let mut all = Vec::new();
+    loop {
+        let (code, header, found) = pull(bed, topic, queue, offset).await;
+        if code != response::SUCCESS {
+            return all;
+        }
+        all.extend(found);
+        offset = header.next_begin_offset;
+    }
+}
+
 /// Creates a topic or a group in the state.
 pub(super) async fn topic(bed: &Testbed, name: &str, queues: u32) {
     use crate::ask::{Ask, Reply, UpsertTopic};

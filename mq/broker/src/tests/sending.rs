@@ -201,3 +201,43 @@ async fn a_member_that_does_not_lead_stores_nothing() {
     bed.solo.lead(true);
     assert_eq!(pull(&bed, "T", 0, 0).await.0, response::PULL_NOT_FOUND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_found_by_key_and_by_place() {
+    use mq_remoting::header::{QueryMessage, ViewMessage};
+    let bed = Testbed::new();
+    topic(&bed, "T", 1).await;
+    topic(&bed, "U", 1).await;
+    let sent = send(&bed, "T", &[("UNIQ_KEY", "U1"), ("KEYS", "k1 k2")], b"1").await;
+    send(&bed, "T", &[("UNIQ_KEY", "U2"), ("KEYS", "k2")], b"2").await;
+    send(&bed, "U", &[("UNIQ_KEY", "U3"), ("KEYS", "k2")], b"3").await;
+    let query = |key: &str, unique: bool, max_num: i32| {
+        let header = QueryMessage {
+            topic: "T".into(),
+            key: key.to_owned().into(),
+            max_num,
+            begin_timestamp: 0,
+            end_timestamp: i64::MAX,
+            unique_key_query: Some(unique),
+        };
+        Command::request(code::QUERY_MESSAGE, &header)
+    };
+    let bodies = |answer: &Command| seen(&answer.body).iter().map(|m| m.body.clone()).collect::<Vec<_>>();
+    assert_eq!(bodies(&bed.call(query("k2", false, 32)).await), [b"1", b"2"]);
+    assert_eq!(bodies(&bed.call(query("k2", false, 1)).await), [b"2"], "the newest");
+    assert_eq!(bodies(&bed.call(query("U1", true, 32)).await), [b"1"]);
+    assert_eq!(bed.call(query("k1", true, 32)).await.code, response::QUERY_NOT_FOUND);
+    let (_, physical) = msg_id::parse_offset_id(&sent.msg_id).unwrap();
+    let view = |offset: i64| {
+        let header = ViewMessage {
+            offset,
+            topic: None,
+            broker_name: None,
+        };
+        Command::request(code::VIEW_MESSAGE_BY_ID, &header)
+    };
+    assert_eq!(bodies(&bed.call(view(physical.to_wire())).await), [b"1"]);
+    for wrong in [physical.to_wire() + 1, physical.to_wire() - 12, 1 << 40, -1] {
+        assert_eq!(bed.call(view(wrong)).await.code, response::SYSTEM_ERROR, "{wrong}");
+    }
+}
