@@ -16,6 +16,7 @@ use crate::decide::Judge;
 use crate::dispatch;
 use crate::drivers;
 use crate::forward::{Forwarding, Local, PeerMessage, Peers};
+use crate::keys::KeyIndex;
 use crate::longpoll::LongPolls;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
@@ -34,7 +35,7 @@ use mq_net::{CloseReason, Connection, Limits, Server, ServerOptions, ServerTls, 
 use mq_raft::{Group, GroupConfig, JoinAs, Leadership, Peer, PeerService};
 use mq_remoting::Command;
 use mq_store::NodeId;
-use mq_store::{ConsumeQueues, QueueOptions};
+use mq_store::{ConsumeQueues, IndexOptions, QueueOptions};
 use parking_lot::Mutex;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -427,11 +428,14 @@ impl Running {
             .map_err(failed("create the store's folder"))?;
         let queues = ConsumeQueues::open(disk.clone(), &root, QueueOptions::default());
         let queues = queues.map_err(failed("open the consume queues"))?;
+        let index = KeyIndex::open(disk.clone(), &root, IndexOptions::default());
+        let index = index.map_err(failed("open the index"))?;
+        let index = settings.message_index_enable.then_some(index);
         let polls = Arc::new(LongPolls::new(settings.parked_pulls_max));
         let parts = GroupParts {
             config: group_config(&broker, settings, self.masters(settings).await),
             disk: disk.clone(),
-            machine: Machine::new(broker.view.clone(), queues.clone(), polls.clone()),
+            machine: Machine::new(broker.view.clone(), queues.clone(), index.clone(), polls.clone()),
             judge: Judge::new(broker.view.clone()),
             peers: Arc::new(Peers::new(&broker)),
         };
@@ -450,6 +454,7 @@ impl Running {
             reader: Reader::new(
                 queues,
                 group.log().clone(),
+                index,
                 disk,
                 PathBuf::from(&settings.store_path_commit_log),
             ),

@@ -3,8 +3,8 @@
 use crate::state::Name;
 use crate::state::codec::{CodecError, Reader, Writer};
 use mq_message::{TagFilter, topic};
-use mq_store::NodeId;
 use mq_remoting::body::{ConsumeFromWhere, ConsumeType, HeartbeatData, MessageModel, SubscriptionData};
+use mq_store::NodeId;
 use std::fmt;
 use std::net::SocketAddr;
 

@@ -7,8 +7,8 @@
 use super::registration::{ConnectionId, Consumer, Registration, Subscription};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
-use mq_store::NodeId;
 use mq_remoting::body::{ConsumeFromWhere, ConsumeType, MessageModel};
+use mq_store::NodeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -94,7 +94,7 @@ async fn a_batch_is_applied_whole_once_and_in_order() {
 
     assert_eq!(
         append(&bed, &batch(1, 3, vec![message("A", 0, b"x")])).await,
-        Err(response::ILLEGAL_OPERATION)
+        Err(response::SEQUENCE_OUT_OF_ORDER)
     );
     let broken = batch(1, 2, vec![message("A", 0, b"x"), message("B", 2, b"no such queue")]);
     assert_eq!(append(&bed, &broken).await, Err(response::INVALID_PARAMETER));
@@ -118,11 +118,11 @@ async fn a_new_session_fences_the_old_one_for_good() {
     );
     assert_eq!(
         append(&bed, &batch(1, 2, vec![message("A", 0, b"old")])).await,
-        Err(response::ILLEGAL_OPERATION)
+        Err(response::PRODUCER_FENCED)
     );
     assert_eq!(
         append(&bed, &batch(1, 1, vec![])).await,
-        Err(response::ILLEGAL_OPERATION),
+        Err(response::PRODUCER_FENCED),
         "not even a repeat"
     );
     assert_eq!(

@@ -63,9 +63,15 @@ async fn a_checkpoint_and_the_log_behind_it_lead_to_the_same_state() {
 
     let bed = Testbed::on(&world, Settings::defaults(), 1 << 20, Some(checkpoint));
     assert_eq!(bed.solo.checkpoint(), before);
-    assert_eq!(pull_all(&bed, "T", 0, 0).await.len(), 25, "before and after the checkpoint");
+    assert_eq!(
+        pull_all(&bed, "T", 0, 0).await.len(),
+        25,
+        "before and after the checkpoint"
+    );
     clock::sleep(Duration::from_secs(70)).await;
-    assert_eq!(pull_all(&bed, "T", 0, 25).await.len(), 20,
+    assert_eq!(
+        pull_all(&bed, "T", 0, 25).await.len(),
+        20,
         "delayed messages are delivered by the new process"
     );
     assert!(
