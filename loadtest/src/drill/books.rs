@@ -51,8 +51,8 @@ pub struct Sent {
 /// One record read back after the drill.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    /// Its id.
-    pub id: u64,
+    /// Its id; `None` for a message of an earlier run, which only counts for the numbering of its queue.
+    pub id: Option<u64>,
     /// When it was stored, unix ms.
     pub stored_ms: i64,
 }
@@ -170,7 +170,11 @@ impl Books {
         let mut verdict = Verdict {
             sent: self.sent.len(),
             acknowledged: self.acknowledged(),
-            read: queues.values().map(BTreeMap::len).sum(),
+            read: queues
+                .values()
+                .flat_map(BTreeMap::values)
+                .filter(|f| f.id.is_some())
+                .count(),
             offsets_back: self.offsets_back.len(),
             ..Verdict::default()
         };
@@ -300,7 +304,9 @@ fn places(queues: &BTreeMap<Queue, BTreeMap<u64, Found>>) -> HashMap<u64, Vec<Pl
                 offset: *offset,
                 stored_ms: found.stored_ms,
             };
-            places.entry(found.id).or_default().push(place);
+            if let Some(id) = found.id {
+                places.entry(id).or_default().push(place);
+            }
         }
     }
     places

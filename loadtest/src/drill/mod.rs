@@ -92,6 +92,8 @@ pub struct Report {
     gap_max_ms: f64,
     /// Sends that failed for good, all tries included.
     failed_sends: u64,
+    /// How the first of them failed.
+    failures: Vec<String>,
     /// Messages a second that were accepted, over the whole drill.
     rate: f64,
     /// Messages given to the orderly consumers, and how many of them out of order.
@@ -116,7 +118,7 @@ pub async fn run(args: DrillArgs) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let done = traffic.stop().await;
     bar.set_message("reading everything back");
-    let mut queues = reading::read_all(&client, &traffic::TOPICS, &done.books).await?;
+    let mut queues = reading::read_all(&client, &traffic::TOPICS, done.run, &done.books).await?;
     if let Some(falsify) = args.falsify {
         reading::falsify(&mut queues, falsify);
     }
@@ -131,6 +133,7 @@ pub async fn run(args: DrillArgs) -> Result<()> {
         gap_max_ms: percentile(&gaps, 1.0),
         gaps_ms: gaps,
         failed_sends: done.failed,
+        failures: done.failures,
         rate: verdict.acknowledged as f64 / began.elapsed().as_secs_f64(),
         consumed_orderly: done.consumed_orderly,
         consumed_out_of_order: done.consumed_out_of_order,
@@ -194,6 +197,9 @@ impl Report {
             "longest time without an accepted send, per fault: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms; sends failed for good: {}",
             self.gap_p50_ms, self.gap_p99_ms, self.gap_max_ms, self.failed_sends
         );
+        for failure in &self.failures {
+            println!("  {failure}");
+        }
         println!(
             "sent {}, acknowledged {}, without an answer {}, read back {}",
             v.sent, v.acknowledged, v.unknown, v.read

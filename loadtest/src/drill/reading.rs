@@ -36,7 +36,7 @@ pub fn name(queue: &MessageQueue) -> Queue {
 }
 
 /// Reads the topics' queues until nothing more comes and everything that `books` expect of delayed messages and commits has had time.
-pub async fn read_all(client: &ClientConfig, topics: &[&str], books: &Books) -> Result<Queues> {
+pub async fn read_all(client: &ClientConfig, topics: &[&str], run: u32, books: &Books) -> Result<Queues> {
     let finder = Producer::builder("drill_reader").start(client.clone()).await?;
     let mut all = Vec::new();
     for topic in topics {
@@ -70,7 +70,7 @@ pub async fn read_all(client: &ClientConfig, topics: &[&str], books: &Books) -> 
             quiet_since = Instant::now();
         }
         for message in messages {
-            keep(&mut queues, &message)?;
+            keep(&mut queues, run, &message)?;
         }
         let enough = queues.values().map(BTreeMap::len).sum::<usize>() >= books.acknowledged() / 2;
         if quiet_since.elapsed() > quiet && (enough || began.elapsed() > PATIENCE) {
@@ -81,14 +81,14 @@ pub async fn read_all(client: &ClientConfig, topics: &[&str], books: &Books) -> 
     Ok(queues)
 }
 
-fn keep(queues: &mut Queues, message: &MessageExt) -> Result<()> {
+fn keep(queues: &mut Queues, run: u32, message: &MessageExt) -> Result<()> {
     let queue = name(message.queue());
     let records = queues.entry(queue.clone()).or_default();
     let Some(body) = Body::decode(message.body()) else {
         bail!("{queue:?} holds a message that is not the drill's")
     };
     let found = Found {
-        id: body.id(),
+        id: (body.run == run).then(|| body.id()),
         stored_ms: message.store_timestamp(),
     };
     let offset = message.queue_offset().get();
@@ -96,7 +96,7 @@ fn keep(queues: &mut Queues, message: &MessageExt) -> Result<()> {
         && before.id != found.id
     {
         bail!(
-            "{queue:?} offset {offset} was message {:x} and is now {:x}",
+            "{queue:?} offset {offset} was message {:x?} and is now {:x?}",
             before.id,
             found.id
         );

@@ -47,8 +47,12 @@ pub struct Done {
     pub books: Books,
     /// When each send was accepted.
     pub accepted: Vec<Instant>,
+    /// Number of the run.
+    pub run: u32,
     /// Sends that failed for good.
     pub failed: u64,
+    /// How the first of them failed.
+    pub failures: Vec<String>,
     /// Messages given to orderly consumers.
     pub consumed_orderly: u64,
     /// Of these, how many came before an earlier one of their sender.
@@ -60,6 +64,7 @@ struct Shared {
     stop: AtomicBool,
     senders: AtomicU32,
     failed: AtomicU64,
+    failures: Mutex<Vec<String>>,
     consumed: AtomicU64,
     out_of_order: AtomicU64,
     highest: Mutex<HashMap<MessageQueue, u64>>,
@@ -85,10 +90,15 @@ impl Shared {
     fn write(&self, ids: &[u64], blank: &Sent, answer: &Result<SendResult, SendError>) {
         let mut guard = self.books.lock();
         let (books, accepted) = &mut *guard;
-        if answer.is_ok() {
-            accepted.push(Instant::now());
-        } else {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(_) => accepted.push(Instant::now()),
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                let mut failures = self.failures.lock();
+                if failures.len() < 5 {
+                    failures.push(error.to_string());
+                }
+            }
         }
         for (n, id) in ids.iter().enumerate() {
             let place = answer
@@ -122,6 +132,7 @@ pub async fn start(client: &ClientConfig, rate: u64, seed: u64) -> Result<Traffi
         stop: AtomicBool::new(false),
         senders: AtomicU32::new(0),
         failed: AtomicU64::new(0),
+        failures: Mutex::default(),
         consumed: AtomicU64::new(0),
         out_of_order: AtomicU64::new(0),
         highest: Mutex::default(),
@@ -176,7 +187,9 @@ impl Traffic {
         Done {
             books,
             accepted,
+            run: self.shared.run,
             failed: self.shared.failed.load(Ordering::Relaxed),
+            failures: std::mem::take(&mut *self.shared.failures.lock()),
             consumed_orderly: self.shared.consumed.load(Ordering::Relaxed),
             consumed_out_of_order: self.shared.out_of_order.load(Ordering::Relaxed),
         }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -27,6 +28,21 @@ pub(crate) struct BrokerGroup {
     state: Mutex<State>,
     /// Woken when the target changes: long polls at the old one are given up.
     moved: Notify,
+    /// Sends that wait for an answer.
+    waiting: AtomicUsize,
+    /// When the last send was answered, or the first of those that wait was sent: ms since `started`.
+    heard_ms: AtomicU64,
+    started: Instant,
+}
+
+/// A send that waits for an answer.
+pub(crate) struct Waiting(Arc<BrokerGroup>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.heard();
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +68,28 @@ impl BrokerGroup {
             .filter(|addr| id != LEADER_ID && !suspect(addr))
             .or(state.target.as_ref())
             .cloned()
+    }
+
+    /// A send begins.
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.heard();
+        }
+        Waiting(self.clone())
+    }
+
+    fn heard(&self) {
+        let ms = (clock::now() - self.started).as_millis() as u64;
+        self.heard_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How long sends have been waiting without any of them being answered; zero if none waits.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        (clock::now() - self.started).saturating_sub(heard)
     }
 
     /// Waits until the group's target is another than `addr`.
@@ -152,6 +190,9 @@ impl Brokers {
             name: name.into(),
             state: Mutex::default(),
             moved: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            heard_ms: AtomicU64::new(0),
+            started: clock::now(),
         };
         group.update(members);
         self.groups.write().insert(group.name.clone(), Arc::new(group));

@@ -25,6 +25,11 @@ use crate::wire;
 /// How long after a failed connection routes are fetched again and again, and how the pauses grow.
 const ROUTE_CHASE: [u64; 8] = [0, 20, 40, 80, 160, 320, 640, 1280];
 
+/// Sends without any answer for this long make a broker suspect: longer than a flush on a busy disk, shorter than an election by timer
+/// takes with the lease before it.
+const SILENCE: Duration = Duration::from_millis(300);
+const SILENCE_CHECK: Duration = Duration::from_millis(100);
+
 /// A client: connections, routes and heartbeats, shared by its producers and consumers. Cheap to clone. Its tasks end when
 /// the last clone is dropped.
 #[derive(Clone)]
@@ -489,11 +494,16 @@ async fn keep_routes(shared: Arc<Shared>) {
 
 /// Fetches routes every 30 s, and when a connection fails until they change.
 async fn follow_routes(shared: &Shared) {
+    let mut next = clock::now() + shared.config.poll_name_server_interval;
+    let mut silence = Silence::default();
     loop {
-        let interval = clock::sleep(shared.config.poll_name_server_interval);
         let chase = tokio::select! {
-            () = interval => false,
+            () = clock::sleep_until(next) => false,
             () = shared.route_wanted.notified() => true,
+            () = clock::sleep(SILENCE_CHECK) => {
+                silence.check(shared).await;
+                continue;
+            }
         };
         let pauses = if chase { &ROUTE_CHASE[..] } else { &[0] };
         for pause in pauses {
@@ -501,6 +511,48 @@ async fn follow_routes(shared: &Shared) {
             if shared.refresh_all_routes().await {
                 shared.wake_consumers();
                 break;
+            }
+            silence.check(shared).await;
+        }
+        next = clock::now() + shared.config.poll_name_server_interval;
+    }
+}
+
+/// Leaders that hang: their connections stay open, but no send is answered. Routes are fetched until they name another leader; then
+/// the connection to the old one is closed, so that what waits for it is sent again. A leader that is only slow keeps it.
+#[derive(Default)]
+struct Silence {
+    /// When routes may be fetched next on this account.
+    next: Option<clock::Instant>,
+    pause: Duration,
+}
+
+impl Silence {
+    async fn check(&mut self, shared: &Shared) {
+        let silent: Vec<_> = shared
+            .brokers
+            .all()
+            .into_iter()
+            .filter(|group| group.silence() >= SILENCE)
+            .filter_map(|group| group.target().map(|target| (group, target)))
+            .collect();
+        if silent.is_empty() {
+            *self = Self::default();
+            return;
+        }
+        let now = clock::now();
+        if self.next.is_some_and(|next| now < next) {
+            return;
+        }
+        self.pause = (self.pause * 2).clamp(SILENCE_CHECK, Duration::from_secs(1));
+        self.next = Some(now + self.pause);
+        if shared.refresh_all_routes().await {
+            shared.wake_consumers();
+        }
+        for (group, target) in silent {
+            if group.target().is_some_and(|now| now != target) {
+                tracing::info!(broker = %group.name, %target, "hangs; another member leads");
+                shared.transport.close(&target);
             }
         }
     }

@@ -76,6 +76,11 @@ impl Transport {
         sent.map_err(|error| read_error(addr, error, timeout))
     }
 
+    /// Closes the connection to an address: what waits for it fails.
+    pub(crate) fn close(&self, addr: &str) {
+        self.remoting.close(addr);
+    }
+
     /// Closes all connections.
     pub(crate) fn shutdown(&self) {
         self.remoting.shutdown();

@@ -65,6 +65,22 @@ async fn a_hanging_member_is_left_for_another() {
 }
 
 #[tokio::test]
+async fn a_leader_that_hangs_is_left_as_soon_as_another_leads() {
+    let stage = Stage::new(2).await;
+    let producer = Producer::builder("p").start(stage.config()).await.unwrap();
+    producer.send(message()).await.unwrap();
+    stage.script(0, c::SEND_MESSAGE_V2, &[Act::Hang; 100]);
+    let started = clock::now();
+    let (sent, ()) = tokio::join!(producer.send(message()), async {
+        clock::sleep(Duration::from_millis(400)).await;
+        stage.world().leader = 1;
+    });
+    let gap = clock::now() - started;
+    assert!(gap < Duration::from_millis(1_000), "{gap:?}");
+    assert_eq!((sent.unwrap().tries, stage.world().resent.last()), (2, Some(&true)));
+}
+
+#[tokio::test]
 async fn codes_decide_whether_a_refused_send_is_repeated() {
     let retried = [
         r::SYSTEM_ERROR,

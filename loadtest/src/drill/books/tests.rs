@@ -57,7 +57,15 @@ fn sound() -> (Books, Queues) {
     books.queried("G", &queue(), Some(2));
     let found = [1, 2, 3, 4, 5].into_iter().enumerate();
     let records = found
-        .map(|(offset, id)| (offset as u64, Found { id, stored_ms: 100 }))
+        .map(|(offset, id)| {
+            (
+                offset as u64,
+                Found {
+                    id: Some(id),
+                    stored_ms: 100,
+                },
+            )
+        })
         .collect();
     (books, BTreeMap::from([(queue(), records)]))
 }
@@ -69,7 +77,13 @@ fn judged(change: impl FnOnce(&mut Books, &mut BTreeMap<u64, Found>)) -> Verdict
 }
 
 fn put(records: &mut BTreeMap<u64, Found>, offset: u64, id: u64) {
-    records.insert(offset, Found { id, stored_ms: 100 });
+    records.insert(
+        offset,
+        Found {
+            id: Some(id),
+            stored_ms: 100,
+        },
+    );
 }
 
 fn take(records: &mut BTreeMap<u64, Found>, offset: u64) {
@@ -122,8 +136,8 @@ fn a_swapped_pair_is_out_of_order() {
     let verdict = judged(|books, records| {
         books.sent(2, sent(Kind::Ordered, 2));
         books.sent(3, sent(Kind::Ordered, 1));
-        records.get_mut(&1).unwrap().id = 3;
-        records.get_mut(&2).unwrap().id = 2;
+        records.get_mut(&1).unwrap().id = Some(3);
+        records.get_mut(&2).unwrap().id = Some(2);
     });
     assert_eq!((verdict.out_of_order, verdict.missing), (1, 0), "{verdict:?}");
 }

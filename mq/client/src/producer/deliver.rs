@@ -111,7 +111,7 @@ impl ProducerShared {
         &self,
         message: &Prepared,
         queue_id: QueueId,
-        group: &BrokerGroup,
+        group: &Arc<BrokerGroup>,
         tries: &mut Tries,
     ) -> (Option<Arc<str>>, Result<Command, CallError>, Instant) {
         let started = clock::now();
@@ -126,6 +126,7 @@ impl ProducerShared {
             command = command.resent();
         }
         let transport = &self.instance.shared.transport;
+        let _waiting = group.wait();
         let answer = transport.call(&addr, command, timeout).await;
         (Some(addr), answer, started)
     }
@@ -293,7 +294,9 @@ impl ProducerShared {
         let started = clock::now();
         let producer = self.clone();
         let transport = &self.instance.shared.transport;
+        let waiting = group.wait();
         transport.call_back(&addr, command, timeout, move |addr, answer| {
+            drop(waiting);
             let outcome = (Some(addr), answer, started);
             match producer.judge(&message, &queue, &group, outcome, &mut tries) {
                 Judgement::Stored(result) => done(Ok(result)),
