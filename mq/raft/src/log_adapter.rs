@@ -299,8 +299,23 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
         let (done, purged) = promise();
         #[cfg(test)]
-        if self.purges_beyond && self.log.tail().last < Some(from_raft(&upto)) {
-            self.log.reset(Tail { last: Some(from_raft(&upto)), ..self.log.tail() }, done);
+        if self.purges_beyond {
+            let known = |index| {
+                self.log
+                    .read(RaftIndex(index)..RaftIndex(index + 1), 1)
+                    .is_ok_and(|e| !e.is_empty())
+            };
+            match self.log.tail().last < Some(from_raft(&upto)) {
+                true => self.log.reset(
+                    Tail {
+                        last: Some(from_raft(&upto)),
+                        ..self.log.tail()
+                    },
+                    done,
+                ),
+                false if known(upto.index) => self.log.purge(from_raft(&upto), done),
+                false => return Ok(()),
+            }
             return purged.await;
         }
         self.log.purge(from_raft(&upto), done);

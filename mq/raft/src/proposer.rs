@@ -32,6 +32,8 @@ const BATCH_BYTES_MAX: usize = 128 << 10;
 const ENTRIES_MAX: usize = 64;
 /// Bytes that may be under way.
 const BYTES_MAX: usize = 16 << 20;
+/// How long requests wait for a broken session to come home.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Pause after a refusal: openraft refuses until its quorum lease is renewed, some heartbeats later.
 const RETRY: Duration = Duration::from_millis(5);
 /// With this many entries under way a batch waits until it is full.
@@ -307,8 +309,10 @@ impl<D: Decide> Proposer<D> {
         *self.ready.borrow() == Some(leader)
     }
 
-    /// Waits until nothing of a broken session is under way.
+    /// Waits until nothing of a broken session is under way. Without a majority that may take for ever: after a while
+    /// new requests are refused, because they are certainly not in the log and may have better luck elsewhere.
     async fn come_home(&mut self, leader: LeaderId) -> Option<End> {
+        let patience = clock::now() + PATIENCE;
         loop {
             if !self.leads(leader) {
                 return Some(End::Leadership);
@@ -318,9 +322,15 @@ impl<D: Decide> Proposer<D> {
                 self.boarded.clear();
                 return None;
             }
-            let flight = self.flight.clone();
+            let impatient = clock::now() >= patience;
+            if impatient {
+                self.refuse_waiting();
+            }
+            let (flight, queue) = (self.flight.clone(), self.queue.clone());
             tokio::select! {
                 () = flight.landed.notified() => {}
+                () = queue.arrived.notified(), if impatient => {}
+                () = clock::sleep_until(patience), if !impatient => {}
                 changed = self.ready.changed() => if changed.is_err() { return Some(End::Stopped) },
                 () = self.stop.wait() => return Some(End::Stopped),
             }

@@ -329,10 +329,12 @@ async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<
             let committed = raft.metrics().borrow_watched().cluster_committed;
             target = committed.map(|id| id.index);
         }
+        // Elected by members that knew the floor: nothing is missing here.
+        let leads = server.state == openraft::ServerState::Leader && server.vote.committed;
         let floor_reached = matches!(caution.trust(), Trust::From(floor) if log.tail().last >= floor);
         let caught_up = target.is_some_and(|target| log.tail().last.is_some_and(|last| last.index.0 >= target));
         raft.runtime_config().elect(floor_reached || caught_up);
-        if caught_up {
+        if caught_up || leads {
             let noted = task::spawn_blocking("caution", move || caution.caught_up().map(|()| caution));
             match noted.await {
                 Ok(Ok(_)) => tracing::info!("caught up with the leader: votes again"),
@@ -341,5 +343,42 @@ async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<
             return;
         }
         tokio::select! { () = stop.wait() => return, () = clock::sleep(Duration::from_millis(100)) => {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `tests/traps.rs` cannot see from outside.
+    #[test]
+    fn the_settings_that_keep_the_log_safe() {
+        for sync in [true, false] {
+            let config = GroupConfig {
+                sync,
+                ..GroupConfig::new("c", "g", "/nowhere")
+            };
+            let raft = raft_config(&config).unwrap();
+            assert_eq!(
+                raft.enable_leader_restore,
+                Some(false),
+                "members diverge silently with it"
+            );
+            assert_eq!(
+                raft.allow_log_reversion,
+                (!sync).then_some(true),
+                "a synced log never goes back"
+            );
+            assert_eq!(raft.enable_pre_vote, Some(true));
+            assert_eq!(
+                raft.snapshot_policy,
+                openraft::SnapshotPolicy::Never,
+                "the broker decides what is purged"
+            );
+            assert_eq!(
+                raft.max_in_snapshot_log_to_keep, 0,
+                "the log begins exactly at the anchor"
+            );
+        }
     }
 }

@@ -10,7 +10,10 @@ use super::*;
 use crate::types::{LeaderId, Snapshot, SnapshotMeta, StoredMembership};
 
 fn open(dir: &TempDir) -> LogStore {
-    let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
+    let options = LogOptions {
+        segment_bytes: 64 << 10,
+        ..LogOptions::default()
+    };
     let (log, _) = Log::open(disk::real(), dir.path(), options, None).unwrap();
     LogStore::new(log, 0)
 }
@@ -27,8 +30,14 @@ impl RaftSnapshotBuilder<TypeConfig> for Minimal {
     type SnapshotData = bytes::Bytes;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        let snapshot = Snapshot { meta, snapshot: bytes::Bytes::new() };
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
+        let snapshot = Snapshot {
+            meta,
+            snapshot: bytes::Bytes::new(),
+        };
         *self.snapshot.lock() = Some(snapshot.clone());
         Ok(snapshot)
     }
@@ -62,7 +71,10 @@ impl RaftStateMachine<TypeConfig> for Minimal {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: bytes::Bytes) -> io::Result<()> {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        *self.snapshot.lock() = Some(Snapshot { meta: meta.clone(), snapshot });
+        *self.snapshot.lock() = Some(Snapshot {
+            meta: meta.clone(),
+            snapshot,
+        });
         Ok(())
     }
 
@@ -94,7 +106,13 @@ fn id(term: u64, index: u64) -> RaftLogId {
 fn batch(term: u64, index: u64, session: u64, sequence: u64) -> LogEntry {
     let mut builder = EntryBuilder::new(64);
     builder.push_effect(format!("{session}.{sequence}").as_bytes());
-    let proposal = Proposal { builder, term, session, sequence, log_time_ms: index as i64 };
+    let proposal = Proposal {
+        builder,
+        term,
+        session,
+        sequence,
+        log_time_ms: index as i64,
+    };
     RaftEntry::new(id(term, index), EntryPayload::Normal(proposal))
 }
 
@@ -114,9 +132,21 @@ async fn a_batch_that_does_not_follow_its_predecessor_becomes_a_void_entry() {
     use EntryKind::{Batch, Void};
     let cases: [(&str, &[(u64, u64, u64)], &[EntryKind]); 6] = [
         ("in order", &[(1, 1, 0), (1, 1, 1), (1, 1, 2)], &[Batch, Batch, Batch]),
-        ("one was refused: all behind it are void", &[(1, 1, 0), (1, 1, 2), (1, 1, 3)], &[Batch, Void, Void]),
-        ("a new session begins at 0", &[(1, 1, 0), (1, 1, 2), (1, 2, 0)], &[Batch, Void, Batch]),
-        ("a new session whose first was refused", &[(1, 1, 0), (1, 2, 1)], &[Batch, Void]),
+        (
+            "one was refused: all behind it are void",
+            &[(1, 1, 0), (1, 1, 2), (1, 1, 3)],
+            &[Batch, Void, Void],
+        ),
+        (
+            "a new session begins at 0",
+            &[(1, 1, 0), (1, 1, 2), (1, 2, 0)],
+            &[Batch, Void, Batch],
+        ),
+        (
+            "a new session whose first was refused",
+            &[(1, 1, 0), (1, 2, 1)],
+            &[Batch, Void],
+        ),
         ("an older session", &[(1, 2, 0), (1, 1, 0)], &[Batch, Void]),
         ("decided in another term", &[(1, 1, 0), (9, 1, 1)], &[Batch, Void]),
     ];
@@ -139,12 +169,20 @@ async fn what_the_leader_stamps_another_log_takes_verbatim_and_refuses_out_of_pl
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (mut leader, mut follower) = (open(&here), open(&there));
     let blank = RaftEntry::new(id(1, 0), EntryPayload::Blank);
-    append(&mut leader, vec![blank, batch(1, 1, 1, 0), batch(1, 2, 1, 1)]).await.unwrap();
+    append(&mut leader, vec![blank, batch(1, 1, 1, 0), batch(1, 2, 1, 1)])
+        .await
+        .unwrap();
     let stored = || leader.log.read(RaftIndex(0)..RaftIndex(9), u64::MAX).unwrap();
-    assert_eq!(stored()[1].items().next().map(|i| (i.kind, i.body.to_vec())), Some((ItemKind::Effect, b"1.0".to_vec())));
+    assert_eq!(
+        stored()[1].items().next().map(|i| (i.kind, i.body.to_vec())),
+        Some((ItemKind::Effect, b"1.0".to_vec()))
+    );
     let sent: Vec<LogEntry> = stored().into_iter().map(LogEntry::stored).collect();
     append(&mut follower, sent).await.unwrap();
-    assert_eq!(follower.log.read(RaftIndex(0)..RaftIndex(9), u64::MAX).unwrap(), stored());
+    assert_eq!(
+        follower.log.read(RaftIndex(0)..RaftIndex(9), u64::MAX).unwrap(),
+        stored()
+    );
 
     // The same entry once more, in the place of the next, is not what the chain says.
     let again = LogEntry::stored(stored().remove(2));
@@ -179,4 +217,39 @@ async fn a_vote_is_on_disk_when_save_vote_returns() {
         std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
     }
     assert_eq!(open(&copy).read_vote().await.unwrap(), Some(vote));
+}
+
+#[tokio::test]
+async fn a_replication_frame_is_bounded_in_bytes_but_carries_at_least_one_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions {
+        segment_bytes: 16 << 20,
+        ..LogOptions::default()
+    };
+    let (log, _) = Log::open(disk::real(), dir.path(), options, None).unwrap();
+    let mut store = LogStore::new(log, 0);
+    for (i, len) in [3 << 20, 600 << 10, 600 << 10].into_iter().enumerate() {
+        let mut builder = EntryBuilder::new(len);
+        builder.push_effect(&vec![1; len]);
+        let proposal = Proposal {
+            builder,
+            term: 1,
+            session: 1,
+            sequence: i as u64,
+            log_time_ms: 0,
+        };
+        append(
+            &mut store,
+            vec![RaftEntry::new(id(1, i as u64), EntryPayload::Normal(proposal))],
+        )
+        .await
+        .unwrap();
+    }
+    for (start, expected) in [(0, 1), (1, 1), (2, 1)] {
+        assert_eq!(
+            store.limited_get_log_entries(start, 3).await.unwrap().len(),
+            expected,
+            "from {start}"
+        );
+    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use mq_base::env::disk::{Disk, File, OpenMode, Space};
 use mq_raft::stored::{CommitLogOffset, Entry, LogId, NodeId};
 use mq_raft::*;
 use mq_store::ItemKind;
@@ -136,6 +137,10 @@ impl Member {
     }
 
     pub fn try_start(config: GroupConfig) -> Result<Member, StartError> {
+        Self::start_on(mq_base::env::disk::real(), config)
+    }
+
+    pub fn start_on(disk: Arc<dyn Disk>, config: GroupConfig) -> Result<Member, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -143,13 +148,7 @@ impl Member {
             .expect("runtime");
         let (words, judge) = (Words::default(), Judge::default());
         let sessions = judge.sessions.clone();
-        let start = Group::start(
-            config.clone(),
-            mq_base::env::disk::real(),
-            words.clone(),
-            judge,
-            Arc::new(Echo),
-        );
+        let start = Group::start(config.clone(), disk, words.clone(), judge, Arc::new(Echo));
         let group = runtime.block_on(start)?;
         Ok(Member {
             runtime: Some(runtime),
@@ -280,4 +279,113 @@ pub fn same_everywhere(members: &[Member], at_least: usize) -> Vec<(u64, u64)> {
 /// Prints what the group logs when a test is run with RUST_LOG.
 pub fn logging() {
     mq_base::logging::init("test");
+}
+
+/// A disk that claims another start of the machine, and fails its syncs on command.
+#[derive(Debug)]
+pub struct OddDisk {
+    pub inner: Arc<dyn Disk>,
+    pub boot: String,
+    pub broken: Arc<AtomicBool>,
+}
+
+impl OddDisk {
+    pub fn new(boot: &str) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
+        let broken = Arc::new(AtomicBool::new(false));
+        let disk = OddDisk {
+            inner: mq_base::env::disk::real(),
+            boot: boot.into(),
+            broken: broken.clone(),
+        };
+        (Arc::new(disk), broken)
+    }
+}
+
+#[derive(Debug)]
+struct OddFile(Arc<dyn File>, Arc<AtomicBool>);
+
+impl Disk for OddDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OddFile(self.inner.open(path, mode)?, self.broken.clone())))
+    }
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<(std::ffi::OsString, u64)>> {
+        self.inner.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.inner.remove_dir_all(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.inner.exists(path)
+    }
+    fn free_space(&self, dir: &Path) -> io::Result<Space> {
+        self.inner.free_space(dir)
+    }
+    fn boot_id(&self) -> String {
+        self.boot.clone()
+    }
+}
+
+impl File for OddFile {
+    fn write_all_vectored_at(&self, bufs: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.0.write_all_vectored_at(bufs, offset)
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::Error::other("broken on command"));
+        }
+        self.0.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}
+
+/// Copies a folder.
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        match file.file_type().unwrap().is_dir() {
+            true => copy_dir(&file.path(), &target),
+            false => drop(std::fs::copy(file.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Writes through whoever leads until it is taken; a word may be written twice when its fate was unknown.
+pub fn write_somewhere(members: &[Member], word: u64) {
+    eventually("a word is taken", || {
+        let leader = members.iter().find(|m| m.leads())?;
+        matches!(leader.write(word), Said::At(_)).then_some(())
+    });
+}
+
+/// The words without their places.
+pub fn words(list: &[(u64, u64)]) -> Vec<u64> {
+    list.iter().map(|(word, _)| *word).collect()
 }
