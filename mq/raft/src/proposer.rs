@@ -32,6 +32,10 @@ const BATCH_BYTES_MAX: usize = 128 << 10;
 const ENTRIES_MAX: usize = 64;
 /// Bytes that may be under way.
 const BYTES_MAX: usize = 16 << 20;
+/// A batch is not held back longer than this; without a majority nothing would ever let it go.
+const GATHER_WITHIN: Duration = Duration::from_millis(100);
+/// With the limits of what may be under way reached for so long, waiting requests are refused.
+const STALLED: Duration = Duration::from_secs(1);
 /// How long requests wait for a broken session to come home.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Pause after a refusal: openraft refuses until its quorum lease is renewed, some heartbeats later.
@@ -340,6 +344,7 @@ impl<D: Decide> Proposer<D> {
     /// One session: decides and sends until it ends.
     async fn propose(&mut self, leader: LeaderId) -> End {
         let mut batch: Option<Batch<D::Answer>> = None;
+        let mut gathering: Option<clock::Instant> = None;
         let end = loop {
             if !self.leads(leader) {
                 break End::Leadership;
@@ -354,18 +359,29 @@ impl<D: Decide> Proposer<D> {
             }
             let len = batch.as_ref().map_or(0, Batch::len);
             let room = entries < ENTRIES_MAX && (bytes + len <= BYTES_MAX || entries == 0);
-            let allowed = entries < GATHER_FROM || full && room;
+            let held = gathering.map_or(Duration::ZERO, |since| since.elapsed());
+            let allowed = entries < GATHER_FROM || (full || held >= GATHER_WITHIN) && room;
+            if !room && held >= STALLED {
+                break End::Broken; // Nothing comes home: there is no majority.
+            }
             if let Some(sending) = batch.take_if(|_| allowed) {
+                gathering = None;
                 if let Err(end) = self.send(sending, leader).await {
                     break end;
                 }
                 continue;
+            }
+            let waits = batch.is_some();
+            let since = *gathering.get_or_insert_with(clock::now);
+            if !waits {
+                gathering = None;
             }
             let (flight, queue) = (self.flight.clone(), self.queue.clone());
             tokio::select! {
                 biased;
                 () = flight.landed.notified() => {}
                 () = queue.arrived.notified(), if !full => {}
+                () = clock::sleep_until(since + if room { GATHER_WITHIN } else { STALLED }), if waits => {}
                 changed = self.ready.changed() => if changed.is_err() { break End::Stopped },
                 () = self.stop.wait() => break End::Stopped,
             }
