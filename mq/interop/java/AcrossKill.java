@@ -22,7 +22,8 @@ import org.apache.rocketmq.common.message.MessageExt;
 /**
  * Sends and consumes without a pause while somebody else kills leaders. Prints "READY" once messages flow both ways,
  * goes on until a line "stop" (or the end) arrives on standard input, then checks that every acknowledged message was
- * consumed and that each key's order held, and prints one STATS line.
+ * consumed and that each key's order held, and prints one STATS line. A line "mark" closes the book on one fault: the
+ * longest gap since the mark before becomes one of gaps_ms.
  */
 final class AcrossKill {
     private static final int PLAIN_SENDERS = 3;
@@ -35,7 +36,10 @@ final class AcrossKill {
     private final ConcurrentLinkedQueue<String> failures = new ConcurrentLinkedQueue<>();
     private final AtomicInteger failedPlain = new AtomicInteger();
     private final AtomicInteger failedOrdered = new AtomicInteger();
+    /** Since the last mark, and of all. */
     private final AtomicLong longestGapMs = new AtomicLong();
+    private final AtomicLong longestOfAllMs = new AtomicLong();
+    private final ConcurrentLinkedQueue<Long> gaps = new ConcurrentLinkedQueue<>();
     private final AtomicLong longestSendMs = new AtomicLong();
     private final AtomicLong longestSilenceMs = new AtomicLong();
     private final Map<String, Integer> lastOfKey = new ConcurrentHashMap<>();
@@ -86,12 +90,18 @@ final class AcrossKill {
         Fixture.check(outOfOrder.isEmpty(), outOfOrder.size() + " out of order, first: " + outOfOrder.peek());
     }
 
-    private static void waitForStop() throws Exception {
+    private void waitForStop() throws Exception {
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         String line = input.readLine();
         while (line != null && !line.trim().equals("stop")) {
+            if (line.trim().equals("mark")) {
+                long gap = longestGapMs.getAndSet(0);
+                gaps.add(gap);
+                longestOfAllMs.accumulateAndGet(gap, Math::max);
+            }
             line = input.readLine();
         }
+        longestOfAllMs.accumulateAndGet(longestGapMs.get(), Math::max);
     }
 
     private void sendPlain(DefaultMQProducer producer, int sender) {
@@ -213,7 +223,7 @@ final class AcrossKill {
         String first = failures.isEmpty() ? "" : " first_failure=\"" + failures.peek().replace('"', '\'') + "\"";
         return "STATS across-kill acknowledged=" + acknowledged.size() + " missing=" + missing.size() + " duplicated=" + duplicates
             + " out_of_order=" + outOfOrder.size() + " failed_sends=" + failedPlain.get() + " repeated_ordered_sends=" + failedOrdered.get()
-            + " longest_gap_ms=" + longestGapMs.get() + " longest_send_ms=" + longestSendMs.get()
+            + " longest_gap_ms=" + longestOfAllMs.get() + " gaps_ms=" + gaps.toString().replaceAll("[^0-9,]", "") + " longest_send_ms=" + longestSendMs.get()
             + " longest_consume_silence_ms=" + longestSilenceMs.get() + first;
     }
 

@@ -73,12 +73,13 @@ impl Run {
         }
     }
 
-    /// Tells it to stop (only `across-kill` listens).
-    pub fn say_stop(&mut self) -> Result<()> {
-        if let Some(mut input) = self.input.take() {
-            input.write_all(b"stop\n").context("tell the program to stop")?;
-        }
-        Ok(())
+    /// Says a word to it: `across-kill` listens to "mark" (one fault is over) and "stop".
+    pub fn say(&mut self, word: &str) -> Result<()> {
+        let input = self.input.as_mut().context("talk to the program")?;
+        input
+            .write_all(format!("{word}\n").as_bytes())
+            .and_then(|()| input.flush())
+            .context("talk to the program")
     }
 
     /// Waits for the end; every one of these scenarios must have passed.

@@ -51,7 +51,7 @@ impl Faults {
     /// Ends the run; nothing may be missing or out of order. Answers how many plain sends failed.
     fn end(mut self) -> u64 {
         sleep(Duration::from_secs(2));
-        self.run.say_stop().unwrap();
+        self.run.say("stop").unwrap();
         self.run.must_pass(&["across-kill"], END_WITHIN).unwrap();
         let statistics = self.run.statistics("across-kill").unwrap();
         assert!(statistics["acknowledged"] > 500, "too little to judge: {statistics:?}");
@@ -61,30 +61,39 @@ impl Faults {
 }
 
 /// The leader is killed again and again; its supervisor starts it again at once.
-fn leader_killed(faults: Faults, times: usize) -> u64 {
+fn leader_killed(mut faults: Faults, times: usize) -> u64 {
     for _ in 0..times {
-        sleep(Duration::from_millis(3500));
+        sleep(Duration::from_millis(2500));
         faults.hit(&Target::Leader, Signal::Kill);
-        sleep(Duration::from_millis(500));
+        sleep(Duration::from_millis(1500));
         faults.settle();
+        faults.run.say("mark").unwrap();
     }
     faults.end()
 }
 
+/// How often the leader is killed; `make bench` asks for more.
+fn kills() -> usize {
+    std::env::var("INTEROP_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .unwrap_or(6)
+}
+
 #[test]
 fn java_5_3_3_across_kills_of_the_leader() {
-    assert_eq!(leader_killed(Faults::java("5.3.3"), 6), 0, "plain sends failed");
+    assert_eq!(leader_killed(Faults::java("5.3.3"), kills()), 0, "plain sends failed");
 }
 
 #[test]
 fn java_4_9_8_across_kills_of_the_leader() {
-    assert_eq!(leader_killed(Faults::java("4.9.8"), 6), 0, "plain sends failed");
+    assert_eq!(leader_killed(Faults::java("4.9.8"), kills()), 0, "plain sends failed");
 }
 
 #[test]
 fn go_2_1_2_across_kills_of_the_leader() {
     let client = GoClient::prepare().unwrap();
-    leader_killed(Faults::begin(|_| client.command()), 6);
+    leader_killed(Faults::begin(|_| client.command()), kills());
 }
 
 #[test]
