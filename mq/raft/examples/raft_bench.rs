@@ -37,6 +37,7 @@ impl PeerService for Nothing {
 }
 
 /// Sent back with the time of the request when it is applied.
+#[derive(Debug)]
 struct Done(mpsc::Sender<(bool, Instant)>, Instant);
 
 impl Answer for Done {
