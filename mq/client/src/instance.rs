@@ -344,15 +344,15 @@ impl Shared {
         Err(last)
     }
 
-    /// Fetches all routes in use; says whether one changed. A topic that is gone loses its route only once a name server
-    /// says so.
+    /// Fetches all routes in use; says whether one changed.
     async fn refresh_all_routes(&self) -> bool {
         let mut changed = false;
         for topic in self.routes.topics() {
             let template = self.routes.get(&topic).is_some_and(|r| r.is_template);
             match self.refresh_route(&topic, template).await {
                 Ok(new) => changed |= new,
-                Err(CallError::NoRoute(_)) => changed |= self.routes.forget(&topic),
+                // Also a name server that has just started knows nothing: the old route stays, as in RocketMQ's clients.
+                Err(CallError::NoRoute(_)) => {}
                 Err(error) => {
                     tracing::debug!(%topic, %error, "fetch route");
                     return changed;

@@ -45,6 +45,13 @@ impl TopicRoute {
             turn: AtomicUsize::new(random::below(1 << 16) as usize),
             data,
         };
+        // A group without a leader's entry takes no messages in RocketMQ. Its members forward in ours, so it is used when no
+        // group of the topic has one: between leaders.
+        let leads = |name: &str| {
+            let group = brokers.get(name);
+            group.is_some_and(|group| group.members().iter().any(|(id, _)| *id == LEADER_ID))
+        };
+        let any_leads = route.data.queues.iter().any(|queue| leads(&queue.broker_name));
         for queue in &route.data.queues {
             let Some(group) = brokers.get(&queue.broker_name) else {
                 continue;
@@ -54,9 +61,7 @@ impl TopicRoute {
                 broker_name: group.name.clone(),
                 queue_id: QueueId(id),
             };
-            // Without a leader's entry a group takes no messages.
-            let has_leader = group.members().iter().any(|(id, _)| *id == LEADER_ID);
-            if perm::is_writable(queue.perm) && has_leader {
+            if perm::is_writable(queue.perm) && (leads(&group.name) || !any_leads) {
                 let writable = if template {
                     queue.read.min(DEFAULT_TOPIC_QUEUES)
                 } else {
@@ -131,11 +136,6 @@ impl Routes {
         let groups = topics.values().flat_map(|route| &route.groups);
         groups.map(|group| group.name.clone()).collect()
     }
-
-    /// The topic is gone.
-    pub(crate) fn forget(&self, topic: &str) -> bool {
-        self.topics.write().remove(topic).is_some()
-    }
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
             (6, r#""0":"a""#, false, 6, 8),
             (2, r#""0":"a""#, false, 6, 0),
             (4, r#""0":"a""#, false, 0, 8),
-            (6, r#""1":"a""#, false, 0, 8),
+            (6, r#""1":"a""#, false, 6, 8),
             (7, r#""0":"a""#, true, 4, 0),
         ];
         for (perm, ids, template, publish, subscribe) in cases {
