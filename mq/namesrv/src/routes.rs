@@ -241,13 +241,19 @@ impl Routes {
         Some((addr.clone(), ha))
     }
 
-    /// A broker leaves politely: its entries go at once, id 0 included.
+    /// A broker leaves politely: its entries go at once. Only the id 0 of a group with elections stays while other members live: the
+    /// one that leaves has handed over and forwards, and the new leader takes the id within milliseconds.
     pub fn unregister(&mut self, broker: &str, addr: &str) {
         if self.members.get(addr).is_some_and(|m| m.broker == broker) {
             self.members.remove(addr);
         }
+        let others = self.members.values().any(|member| member.broker == broker);
         if let Some(group) = self.groups.get_mut(broker) {
-            group.addrs.retain(|_, held| held != addr);
+            // Brokers without elections have state version 0.
+            let elects = group.master_version > 0 && others;
+            group
+                .addrs
+                .retain(|id, held| held != addr || (*id == MASTER_ID && elects));
         }
         self.drop_if_empty(broker);
     }

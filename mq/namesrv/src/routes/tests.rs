@@ -102,10 +102,24 @@ fn a_dead_leader_of_a_greater_term_outranks_an_old_one() {
 }
 
 #[test]
-fn a_polite_leave_frees_id_0_at_once() {
+fn a_leader_that_leaves_politely_keeps_id_0_until_its_successor_takes_it() {
     let mut routes = group_of_three();
     routes.unregister("a", "x");
-    assert_eq!(addrs(&routes), [(2, "y"), (3, "z")]);
+    assert_eq!(addrs(&routes), [(0, "x"), (2, "y"), (3, "z")]);
+    routes.register(member("y", 0, 9, 2), 1);
+    assert_eq!(addrs(&routes), [(0, "y"), (3, "z")]);
+    routes.unregister("a", "z");
+    routes.unregister("a", "y");
+    assert!(routes.groups().is_empty(), "the last one leaves nothing");
+}
+
+#[test]
+fn a_master_without_elections_that_leaves_politely_frees_id_0_at_once() {
+    let mut routes = Routes::default();
+    routes.register(member("x", 0, 0, 1), 0);
+    routes.register(member("y", 1, 0, 2), 0);
+    routes.unregister("a", "x");
+    assert_eq!(addrs(&routes), [(1, "y")]);
 }
 
 #[test]
