@@ -10,7 +10,8 @@ use crate::seams::Judged;
 use crate::state::Name;
 use crate::stats::Stats;
 use crate::view::View;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
+use mq_base::env::clock::{self, Instant};
 use mq_base::env::task::Spawner;
 use mq_raft::{Full, Group, Leadership};
 use mq_store::{NodeId, Term};
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Who this member is.
@@ -38,6 +40,9 @@ pub struct Identity {
     /// When the process started, Unix milliseconds.
     pub boot_ms: i64,
 }
+
+/// A member that is about to stop repeats it as long as it drains; after this silence it has been started again.
+const LEAVING_VALID: Duration = Duration::from_secs(3);
 
 /// A running broker.
 pub struct Broker {
@@ -63,8 +68,8 @@ pub struct Broker {
     pub spawner: Spawner,
     /// Changes of the topic table, for the registration with name servers.
     pub(crate) topics: watch::Sender<u64>,
-    /// Members that are about to stop.
-    pub(crate) leaving: Mutex<HashSet<NodeId>>,
+    /// Members that are about to stop, and when they last said so.
+    pub(crate) leaving: Mutex<HashMap<NodeId, Instant>>,
 }
 
 /// The way to the Raft group. There before the group has started, so that clients can be accepted meanwhile.
@@ -200,6 +205,14 @@ impl Broker {
     /// End of the log as known here, a commit log offset.
     pub fn log_end(&self) -> u64 {
         self.group().map_or(0, |group| group.log().tail().next_offset.get())
+    }
+
+    /// Whether a member has said within the last seconds that it is about to stop.
+    pub(crate) fn is_leaving(&self, member: NodeId) -> bool {
+        self.leaving
+            .lock()
+            .get(&member)
+            .is_some_and(|said| clock::now() - *said < LEAVING_VALID)
     }
 
     /// Whether this member, a follower, may serve reads.

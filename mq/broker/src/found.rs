@@ -1,12 +1,21 @@
-//! What a group has from the start: RocketMQ's system topics and consumer groups (facts: 5.9 and F.2 of the protocol notes
-//! in `docs/`), made once by its first leader, and looked for by every later one.
+//! What a group has from the start: RocketMQ's system topics and consumer groups, made once by its first leader, and looked
+//! for by every later one. Tools and clients take some of them for granted: new topics are made through the route of TBW102
+//! or of a topic named like the cluster or the broker, request-reply needs the reply topic.
 
-use crate::ask::{Ask, Reply, UpsertGroup, UpsertTopic};
+use crate::ask::{Ask, Refusal, Reply, UpsertGroup, UpsertTopic};
 use crate::broker::Broker;
 use crate::config::Settings;
-use crate::state::{GroupConfig, Name, TopicConfig};
+use crate::state::{GroupConfig, TopicConfig};
+use mq_base::env::clock;
 use mq_message::topic::{self, perm};
+use mq_raft::Leadership;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::watch;
+
+/// How long clients of a new leader may have to wait for it.
+const FOUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Topics of a new group. The schedule, half and check-limit topics are part of the state itself.
 fn topics(settings: &Settings, cluster: &str, broker: &str) -> Vec<TopicConfig> {
@@ -40,48 +49,57 @@ fn topics(settings: &Settings, cluster: &str, broker: &str) -> Vec<TopicConfig> 
 }
 
 impl Broker {
-    /// Creates what is missing. Runs whenever this member becomes leader.
-    pub(crate) fn found(&self) {
+    /// Creates what is missing; `None` if nothing is. The answer comes when all of it is there.
+    fn found(&self) -> Option<Receiver<Result<(), Refusal>>> {
         let settings = self.settings();
-        let (missing_topics, missing_groups) = {
+        let (topics, groups) = {
             let state = self.view.state();
             let mut topics = topics(&settings, &self.identity.cluster, &self.identity.broker);
             topics.retain(|config| state.topics.get(&config.name).is_none());
             let groups = topic::SYSTEM_GROUPS
                 .iter()
-                .copied()
                 .filter(|name| state.groups.get(name).is_none());
-            (topics, groups.map(Name::from).collect::<Vec<_>>())
+            (topics, groups.map(|name| GroupConfig::new(*name)).collect::<Vec<_>>())
         };
-        for config in missing_topics {
-            let wanted = UpsertTopic {
-                config,
-                only_if_absent: true,
-            };
-            self.ask(Ask::UpsertTopic(wanted, Reply::none()));
+        if topics.is_empty() && groups.is_empty() {
+            return None;
         }
-        for name in missing_groups {
+        let only_if_absent = true;
+        for config in topics {
+            self.ask(Ask::UpsertTopic(UpsertTopic { config, only_if_absent }, Reply::none()));
+        }
+        for config in groups {
             let wanted = UpsertGroup {
-                config: GroupConfig::new(name),
-                only_if_absent: true,
+                config,
+                only_if_absent,
                 retry_topic: None,
             };
             self.ask(Ask::UpsertGroup(wanted, Reply::none()));
         }
+        let (reply, done) = Reply::channel();
+        self.ask(Ask::Barrier(reply));
+        Some(done)
     }
 
-    /// Founds and follows leadership. Runs as long as the broker.
-    pub(crate) async fn keep_founded(self: Arc<Self>) {
-        let mut watch = self.gate.standing.watch();
-        let mut founded = None;
+    /// Follows the group's leadership for as long as it runs. Clients see a new leader once it has what they take for
+    /// granted: before that, the first send of all would be told that there is no TBW102 to make its topic from.
+    pub(crate) async fn follow(self: Arc<Self>, mut leadership: watch::Receiver<Leadership>) {
+        let standing = &self.gate.standing;
         loop {
-            let leadership = watch.borrow_and_update().clone();
-            if leadership.ready && founded != Some(leadership.term) {
-                founded = Some(leadership.term);
-                self.found();
+            let now = leadership.borrow_and_update().clone();
+            if let Some(done) = now.ready.then(|| self.found()).flatten() {
+                standing.set(Leadership {
+                    ready: false,
+                    ..now.clone()
+                });
+                tokio::select! {
+                    _ = clock::timeout(FOUND_TIMEOUT, done) => {}
+                    _ = leadership.changed() => continue,
+                }
             }
-            if watch.changed().await.is_err() {
-                return;
+            standing.set(now);
+            if leadership.changed().await.is_err() {
+                return standing.set(Leadership::default());
             }
         }
     }

@@ -93,8 +93,9 @@ impl Registrar {
             topics.mark_unchanged();
             lost.mark_unchanged();
             let told = match own_broker_id(broker, id_told).await {
-                Some(id) => self.register(broker, server, id).await.map(|()| Some(id)),
-                None => Ok(id_told),
+                Ok(Some(id)) => self.register(broker, server, id).await.map(|()| Some(id)),
+                Ok(None) => Ok(id_told),
+                Err(reason) => Err(reason.to_owned()),
             };
             let pause = match told {
                 Ok(told) => {
@@ -196,11 +197,12 @@ async fn changed<T>(watch: &mut watch::Receiver<T>) {
 /// The id to register under now; `None` to leave things as they are.
 ///
 /// A member that was id 0 keeps that entry until it knows who leads: registering under another id would delete it.
-async fn own_broker_id(broker: &Arc<Broker>, told: Option<u64>) -> Option<u64> {
+async fn own_broker_id(broker: &Arc<Broker>, told: Option<u64>) -> Result<Option<u64>, &'static str> {
     match broker.gate.standing.leader(broker.own_id()) {
-        Leader::Here => leads_a_majority(broker).await.then_some(0),
-        Leader::Unknown if told == Some(0) => None,
-        Leader::There { .. } | Leader::Unknown => Some(broker.identity.slot + 1),
+        Leader::Here if leads_a_majority(broker).await => Ok(Some(0)),
+        Leader::Here => Err("no majority confirms that this member leads"),
+        Leader::Unknown if told == Some(0) => Ok(None),
+        Leader::There { .. } | Leader::Unknown => Ok(Some(broker.identity.slot + 1)),
     }
 }
 

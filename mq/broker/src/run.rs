@@ -25,14 +25,13 @@ use crate::records::Site;
 use crate::register::{Registrar, find_members};
 use crate::request::{Caller, Request};
 use crate::view::View;
-use hashbrown::HashSet;
 use mq_base::env::net::TcpListener;
 use mq_base::env::task::{Spawner, TaskHandle};
 use mq_base::env::{clock, disk, random, task};
 use mq_base::stop::{Stop, StopSource};
 use mq_message::msg_id::UniqueKeys;
 use mq_net::{CloseReason, Connection, Limits, Server, ServerOptions, ServerTls, Service, TlsMode};
-use mq_raft::{Group, GroupConfig, JoinAs, Leadership, Peer, PeerService};
+use mq_raft::{Group, GroupConfig, JoinAs, Peer, PeerService};
 use mq_remoting::Command;
 use mq_store::NodeId;
 use mq_store::{ConsumeQueues, IndexOptions, QueueOptions};
@@ -52,6 +51,8 @@ const TOPICS_EVERY: Duration = Duration::from_millis(20);
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 /// A member that stops and knows no leader for so long stops forwarding: nobody is left to forward to.
 const NO_LEADER_DRAIN: Duration = Duration::from_secs(3);
+/// How often a member that drains tells the others.
+const LEAVING_EVERY: Duration = Duration::from_millis(500);
 /// How long requests in flight may take at the end.
 const IN_FLIGHT_DRAIN: Duration = Duration::from_secs(5);
 /// How long the group may take to flush and stop.
@@ -182,7 +183,7 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         data: OnceLock::new(),
         spawner: Spawner::current(),
         topics: watch::channel(0).0,
-        leaving: Mutex::new(HashSet::new()),
+        leaving: Mutex::default(),
     });
     let (stop, stopped) = StopSource::new();
     let (register_stop, register_stopped) = StopSource::new();
@@ -316,7 +317,6 @@ async fn background(broker: &Arc<Broker>, server: &Arc<Server>, stop: &Stop) -> 
     };
     spawn("clients", Box::pin(broker.clone().keep_clients()));
     spawn("silent clients", Box::pin(broker.clone().forget_silent_clients()));
-    spawn("founding", Box::pin(broker.clone().keep_founded()));
     let sampled = broker.clone();
     spawn(
         "statistics",
@@ -473,7 +473,7 @@ impl Running {
         drop(
             broker
                 .spawner
-                .spawn("leadership", follow(broker.gate.clone(), group.leadership())),
+                .spawn("leadership", broker.clone().follow(group.leadership())),
         );
         Ok(())
     }
@@ -597,13 +597,12 @@ impl Running {
         let Some(group) = self.broker.gate.group().filter(|_| self.broker.leads()) else {
             return;
         };
-        let leaving = self.broker.leaving.lock().clone();
         let own = group.id();
         let status = group.status();
         let stays = status
             .members
             .iter()
-            .filter(|m| m.voter && m.member.id != own && !leaving.contains(&m.member.id));
+            .filter(|m| m.voter && m.member.id != own && !self.broker.is_leaving(m.member.id));
         let Some(best) = stays.max_by_key(|member| member.matched.map(|id| id.index)) else {
             return;
         };
@@ -620,14 +619,18 @@ impl Running {
     async fn go_on_forwarding(&self, drain: Duration, others: &[NodeId]) {
         let deadline = clock::now() + drain;
         let mut leaderless_since = None;
+        let mut tell_next = clock::now();
         tracing::info!(
             seconds = drain.as_secs(),
             "forwarding until clients have refreshed their routes"
         );
         while clock::now() < deadline {
-            let leaving = self.broker.leaving.lock().clone();
-            if others.iter().all(|member| leaving.contains(member)) {
+            if others.iter().all(|member| self.broker.is_leaving(*member)) {
                 return;
+            }
+            if clock::now() >= tell_next {
+                tell_next = clock::now() + LEAVING_EVERY;
+                self.tell_leaving(others);
             }
             match self.broker.gate.standing.leader(self.broker.own_id()) {
                 Leader::There { .. } => leaderless_since = None,
@@ -655,17 +658,6 @@ impl Running {
         if let Some(raft) = self.raft.take() {
             let joined = task::spawn_blocking("join raft", move || raft.join());
             let _ = clock::timeout(GROUP_STOP_TIMEOUT, joined).await;
-        }
-    }
-}
-
-/// Follows the group's leadership for as long as it runs.
-pub(crate) async fn follow(gate: Arc<Gate>, mut leadership: watch::Receiver<Leadership>) {
-    loop {
-        gate.standing.set(leadership.borrow_and_update().clone());
-        if leadership.changed().await.is_err() {
-            gate.standing.set(Leadership::default());
-            return;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The broker as a program. Settings are documented by `mqbroker --print-config` and `docs/settings.md`.
+//! The broker as a program. Settings are documented by `mqbroker --print-config` and `mq/broker/SETTINGS.md`.
 
 // A program reads its own arguments, environment and configuration file; everything after that goes through the library.
 #![allow(clippy::disallowed_methods)]

@@ -99,8 +99,6 @@ impl ConsumerGroup {
 pub struct Changes {
     /// Consumer groups whose clients are to be told (NOTIFY_CONSUMER_IDS_CHANGED): membership or subscriptions changed.
     pub groups: Vec<Name>,
-    /// Consumer groups that were not in the table before.
-    pub appeared: Vec<Name>,
 }
 
 /// Producers and consumers by group.
@@ -134,7 +132,6 @@ impl Registry {
                 .insert(connection, client.clone());
         }
         for consumer in &said.consumers {
-            let appeared = !self.consumers.contains_key(&consumer.group);
             let group = self.consumers.entry(consumer.group.clone()).or_default();
             let known = group
                 .clients
@@ -146,9 +143,6 @@ impl Registry {
             let resubscribed = group.describe(consumer, said.without_subscriptions);
             if (joined || resubscribed) && !group.is_broadcast() {
                 changes.groups.push(consumer.group.clone());
-            }
-            if appeared {
-                changes.appeared.push(consumer.group.clone());
             }
         }
         self.remember(connection, said);
@@ -349,7 +343,6 @@ impl Changes {
 
     fn merge(&mut self, other: Changes) {
         other.groups.iter().for_each(|group| self.add(group));
-        self.appeared.extend(other.appeared);
     }
 }
 
@@ -406,7 +399,7 @@ mod tests {
     fn a_client_seen_through_several_members_counts_once_and_a_shared_id_counts_twice() {
         let mut registry = Registry::default();
         let first = registry.register(N0, said(1, "c1", "G", vec![]), 0);
-        assert_eq!((first.groups, first.appeared), (vec!["G".into()], vec!["G".into()]));
+        assert_eq!(first.groups, ["G".into()]);
         assert_eq!(
             registry.register(N1, said(1, "c1", "G", vec![]), 0),
             Changes::default(),

@@ -30,7 +30,7 @@ impl Broker {
     pub fn registered(self: &Arc<Self>, said: Registration) {
         let changes = self.clients.registry.lock().register(HERE, said.clone(), clock_ms());
         if self.leads() {
-            self.found_groups(&changes.appeared);
+            self.found_groups(said.consumers.iter().map(|consumer| &consumer.group));
             self.group_changed(changes);
         } else {
             self.tell_leader(|| PeerMessage::Register(said));
@@ -71,12 +71,11 @@ impl Broker {
         if !self.leads() {
             return;
         }
-        let mut appeared = Vec::new();
+        let mut groups: Vec<Name> = Vec::new();
         let changes = match message {
             PeerMessage::Register(said) if said.check(limit).is_ok() => {
-                let changes = self.clients.registry.lock().register(from, said, clock_ms());
-                appeared.clone_from(&changes.appeared);
-                changes
+                groups.extend(said.consumers.iter().map(|consumer| consumer.group.clone()));
+                self.clients.registry.lock().register(from, said, clock_ms())
             }
             PeerMessage::Unregister(leave) => self.leave(from, &leave),
             PeerMessage::Closed(number) => self
@@ -86,14 +85,14 @@ impl Broker {
                 .closed(ConnectionId { member: from, number }),
             PeerMessage::Report(mut all) => {
                 all.retain(|said| said.check(limit).is_ok());
+                groups.extend(all.iter().flat_map(|said| &said.consumers).map(|consumer| consumer.group.clone()));
                 let changes = self.clients.registry.lock().report(from, all, clock_ms());
                 self.clients.reports.lock().from.insert(from);
-                appeared.clone_from(&changes.appeared);
                 changes
             }
             _ => return,
         };
-        self.found_groups(&appeared);
+        self.found_groups(&groups);
         self.group_changed(changes);
         self.check_complete();
     }
@@ -150,17 +149,21 @@ impl Broker {
         }
     }
 
-    /// Consumer groups that appeared get a configuration and a retry topic, in the background: a heartbeat must be
+    /// Consumer groups that clients name get a configuration and a retry topic, in the background: a heartbeat must be
     /// answered quickly.
-    fn found_groups(&self, appeared: &[Name]) {
+    fn found_groups<'a>(&self, named: impl IntoIterator<Item = &'a Name>) {
         let settings = self.settings();
-        for name in appeared {
+        for name in named {
             let state = self.view.state();
             let (known, groups) = (state.groups.get(name).cloned(), state.groups.len());
             let has_retry_topic = state.topics.get(&topic::retry(name)).is_some();
             drop(state);
             let may_create = settings.auto_create_subscription_group || topic::is_system_group(name);
-            if known.is_none() && (!may_create || groups >= settings.groups_max) || known.is_some() && has_retry_topic {
+            let skip = match &known {
+                Some(config) => has_retry_topic || config.retry_queues == 0,
+                None => !may_create || groups >= settings.groups_max,
+            };
+            if skip {
                 continue;
             }
             let config = known.unwrap_or_else(|| GroupConfig::new(name.clone()));

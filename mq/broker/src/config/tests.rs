@@ -172,3 +172,12 @@ fn environment_names() {
         assert_eq!(environment_name(name), expected);
     }
 }
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let kept = include_str!("../../SETTINGS.md");
+    assert!(
+        kept.ends_with(&reference()),
+        "write it anew: mqbroker --print-reference"
+    );
+}

@@ -5,6 +5,7 @@ use crate::broker::Broker;
 use crate::dispatch;
 use crate::request::Request;
 use bytes::Bytes;
+use mq_base::env::clock;
 use mq_raft::PeerService;
 use mq_remoting::frame::decode_frame;
 use mq_store::NodeId;
@@ -58,7 +59,7 @@ impl PeerService for Peers {
                 Box::pin(async move { Some(broker.push(connection, timeout, request).await.encode()) })
             }
             PeerMessage::Leaving => {
-                broker.leaving.lock().insert(from);
+                broker.leaving.lock().insert(from, clock::now());
                 at_once(None)
             }
             // Only a leader takes a report; the empty answer says that it did.
