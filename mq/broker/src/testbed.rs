@@ -17,7 +17,6 @@ use crate::view::View;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use mq_base::env::clock;
-use mq_base::env::disk::Disk;
 use mq_base::env::sim::World;
 use mq_base::env::task::Spawner;
 use mq_message::msg_id::UniqueKeys;

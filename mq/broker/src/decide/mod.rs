@@ -43,6 +43,14 @@ impl Judge {
     }
 }
 
+#[cfg(test)]
+impl Judge {
+    /// Applied plus in-flight state.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+}
+
 impl Decide for Judge {
     type Request = Ask;
     type Answer = Waiting;

@@ -347,3 +347,127 @@ fn group_queue(w: &mut Writer, kind: u8, group: &str, topic: &str, queue: QueueI
     w.text(topic);
     w.varint(queue.get().into());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::codec::TEXT_BYTES_MAX;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = Name> {
+        "[%a-zA-Z_-]{0,20}".prop_map(|text: String| text.into())
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), 0..300u64]
+    }
+
+    fn effect() -> impl Strategy<Value = Effect> {
+        let queue = any::<u32>().prop_map(QueueId);
+        let place = || (name(), name(), any::<u32>().prop_map(QueueId));
+        prop_oneof![
+            Just(Effect::Nothing),
+            (name(), any::<(u32, u32, u32, bool)>()).prop_map(|(name, (read, write, flags, order))| {
+                let mut config = TopicConfig::new(name, read);
+                (config.write_queues, config.sys_flag, config.order) = (write, flags, order);
+                config.attributes.insert("queue.type".into(), "SimpleCQ".into());
+                Effect::TopicSet(config)
+            }),
+            name().prop_map(Effect::TopicGone),
+            (name(), any::<(i32, bool, u64)>()).prop_map(|(name, (times, enable, id))| {
+                let mut config = GroupConfig::new(name);
+                (config.retry_max_times, config.consume_enable, config.broker_id) = (times, enable, id);
+                Effect::GroupSet(config)
+            }),
+            (name(), any::<bool>()).prop_map(|(group, clean_offsets)| Effect::GroupGone { group, clean_offsets }),
+            (place(), number()).prop_map(|((group, topic, queue), offset)| {
+                Effect::Offset {
+                    group,
+                    topic,
+                    queue,
+                    offset: offset.into(),
+                }
+            }),
+            (place(), number()).prop_map(|((group, topic, queue), offset)| {
+                Effect::OffsetReset {
+                    group,
+                    topic,
+                    queue,
+                    offset: offset.into(),
+                }
+            }),
+            place().prop_map(|(group, topic, queue)| Effect::ResetTaken { group, topic, queue }),
+            number().prop_map(|at| Effect::HalfDecided(at.into())),
+            number().prop_map(|at| Effect::HalfChecked(at.into())),
+            (number(), number()).prop_map(|(a, b)| Effect::HalfMoved {
+                identity: a.into(),
+                copy: b.into()
+            }),
+            (any::<u32>(), number()).prop_map(|(level, to)| Effect::Delivered { level, to: to.into() }),
+            prop::collection::vec(any::<i64>(), 0..20).prop_map(Effect::DelaysSet),
+            (place(), name()).prop_map(|((group, topic, queue), owner)| Effect::Locked {
+                group,
+                topic,
+                queue,
+                owner
+            }),
+            place().prop_map(|(group, topic, queue)| Effect::Unlocked { group, topic, queue }),
+            (name(), number()).prop_map(|(producer, epoch)| Effect::ProducerOpened { producer, epoch }),
+            (
+                name(),
+                number(),
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..50)),
+                any::<u32>()
+            )
+                .prop_map(|(producer, sequence, position, messages)| {
+                    let position = position.map(Bytes::from);
+                    Effect::ProducerTook {
+                        producer,
+                        sequence,
+                        position,
+                        messages,
+                    }
+                }),
+            number().prop_map(|line| Effect::Retained(line.into())),
+            (name(), queue, number()).prop_map(|(topic, queue, min)| {
+                Effect::QueueMinimum {
+                    topic,
+                    queue,
+                    min: min.into(),
+                }
+            }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read_back(effect in effect()) {
+            let mut w = Writer::new();
+            effect.encode(&mut w);
+            prop_assert_eq!(Effect::decode(w.bytes()), Ok(effect));
+            for cut in 0..w.bytes().len() {
+                prop_assert!(Effect::decode(&w.bytes()[..cut]).is_err(), "cut at {}", cut);
+            }
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Effect::decode(&bytes);
+            let _ = crate::state::State::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused() {
+        let mut w = Writer::new();
+        w.byte(kind::TOPIC_GONE);
+        w.varint(TEXT_BYTES_MAX as u64 + 1);
+        assert!(Effect::decode(w.bytes()).is_err());
+        let mut w = Writer::new();
+        w.byte(kind::DELAYS_SET);
+        w.varint(u64::MAX);
+        assert!(Effect::decode(w.bytes()).is_err());
+    }
+}
