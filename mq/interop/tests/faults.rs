@@ -49,7 +49,7 @@ impl Faults {
     }
 
     /// Ends the run; nothing may be missing or out of order. Answers how many plain sends failed.
-    fn end(mut self) -> u64 {
+    fn end(&mut self) -> u64 {
         sleep(Duration::from_secs(2));
         self.run.say("stop").unwrap();
         self.run.must_pass(&["across-kill"], END_WITHIN).unwrap();
@@ -61,7 +61,7 @@ impl Faults {
 }
 
 /// The leader is killed again and again; its supervisor starts it again at once.
-fn leader_killed(mut faults: Faults, times: usize) -> u64 {
+fn leader_killed(faults: &mut Faults, times: usize) -> u64 {
     for _ in 0..times {
         sleep(Duration::from_millis(2500));
         faults.hit(&Target::Leader, Signal::Kill);
@@ -82,23 +82,25 @@ fn kills() -> usize {
 
 #[test]
 fn java_5_3_3_across_kills_of_the_leader() {
-    assert_eq!(leader_killed(Faults::java("5.3.3"), kills()), 0, "plain sends failed");
+    let mut faults = Faults::java("5.3.3");
+    assert_eq!(leader_killed(&mut faults, kills()), 0, "plain sends failed");
 }
 
 #[test]
 fn java_4_9_8_across_kills_of_the_leader() {
-    assert_eq!(leader_killed(Faults::java("4.9.8"), kills()), 0, "plain sends failed");
+    let mut faults = Faults::java("4.9.8");
+    assert_eq!(leader_killed(&mut faults, kills()), 0, "plain sends failed");
 }
 
 #[test]
 fn go_2_1_2_across_kills_of_the_leader() {
     let client = GoClient::prepare().unwrap();
-    leader_killed(Faults::begin(|_| client.command()), kills());
+    leader_killed(&mut Faults::begin(|_| client.command()), kills());
 }
 
 #[test]
 fn java_5_3_3_across_a_rolling_restart() {
-    let faults = Faults::java("5.3.3");
+    let mut faults = Faults::java("5.3.3");
     for slot in ["n0", "n1", "n2"] {
         let restarts = || {
             let status = faults.stage.cluster().status().unwrap();
@@ -125,7 +127,7 @@ fn java_5_3_3_across_a_rolling_restart() {
 
 #[test]
 fn java_5_3_3_across_a_kill_of_all_members_at_once() {
-    let faults = Faults::java("5.3.3");
+    let mut faults = Faults::java("5.3.3");
     for _ in 0..2 {
         sleep(Duration::from_secs(3));
         faults.hit(&Target::All, Signal::Kill);
