@@ -1,7 +1,7 @@
 //! Everything the leader's judge can be asked, and how it answers.
 //!
 //! A handler turns a request of a client into one [`Ask`], with records already encoded; the judge (`decide`) runs on
-//! the leader only, decides on applied plus in-flight state, and the answer leaves when the entry is applied (D3, D5).
+//! the leader only, decides on applied plus in-flight state, and the answer leaves when the entry is applied (ADR 003, 005).
 //! Every ask is answered exactly once: a [`Reply`] that is dropped answers [`Refusal::Unknown`].
 
 use crate::state::{GroupConfig, Name, TopicConfig};
@@ -54,9 +54,9 @@ pub enum Ask {
         /// The answer.
         reply: Reply<()>,
     },
-    /// Raise a producer's epoch and fence older ones (D9).
+    /// Raise a producer's epoch and fence older ones (ADR 009).
     OpenProducer(Name, Reply<OpenedProducer>),
-    /// Messages of many queues, consumer offsets and a position, all or nothing (D9).
+    /// Messages of many queues, consumer offsets and a position, all or nothing (ADR 009).
     AtomicBatch(AtomicBatch),
     /// Raise minimum offsets: everything below `line` may be deleted.
     Retain(Retain, Reply<()>),

@@ -1,4 +1,4 @@
-//! The replicated state machine: folds committed entries into the state and the derived files (D4).
+//! The replicated state machine: folds committed entries into the state and the derived files (ADR 004).
 //!
 //! Apply is a function of state and bytes and never refuses: the judge has checked everything. What does not fit is a
 //! broken log or a broken program, and this member must not go on: it panics.

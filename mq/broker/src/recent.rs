@@ -1,4 +1,4 @@
-//! The messages stored last, by unique key: finds out whether a send of unknown outcome was applied (D8).
+//! The messages stored last, by unique key: finds out whether a send of unknown outcome was applied (ADR 008).
 //!
 //! Derived from the log like the consume queues, but kept in memory only: a resend follows within seconds. It is keyed by
 //! topic and redelivery count too, because a message keeps its unique key on its way through the schedule, half, retry

@@ -1,4 +1,4 @@
-//! Registration with the name servers (D7): each is told the same, none knows of the others.
+//! Registration with the name servers (ADR 007): each is told the same, none knows of the others.
 //!
 //! One task per name server registers every `registerNameServerPeriod`, and at once when topics change, when leadership
 //! changes and when its connection was lost, because a name server forgets a broker whose connection closes. The leader

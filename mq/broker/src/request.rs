@@ -1,6 +1,6 @@
 //! One request being served: the command, who asked, and where the answer goes.
 //!
-//! Handlers do not know whether a request came over this member's own connection or was forwarded by a follower (D8):
+//! Handlers do not know whether a request came over this member's own connection or was forwarded by a follower (ADR 008):
 //! both are a [`Caller`].
 
 use crate::ask::Refusal;
@@ -55,7 +55,7 @@ pub struct Request {
     pub command: Command,
     /// Who asked.
     pub caller: Arc<dyn Caller>,
-    /// A resend whose first attempt may have been applied: sends are deduplicated by their unique key (D8).
+    /// A resend whose first attempt may have been applied: sends are deduplicated by their unique key (ADR 008).
     pub retried: bool,
     /// Set once the request has waited for a leader: when it stops being tried.
     pub until: Option<Instant>,

@@ -1,4 +1,4 @@
-//! `mqbroker --supervise`: holds the clients' listening sockets and restarts the broker at once when it dies (D17).
+//! `mqbroker --supervise`: holds the clients' listening sockets and restarts the broker at once when it dies (ADR 017).
 //!
 //! A client that reconnects while the broker is down waits in the backlog of a socket that is still open, instead of being
 //! refused: a crash costs it some latency, not an error. The port between members is never held, because a refused

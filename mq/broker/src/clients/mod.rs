@@ -1,4 +1,4 @@
-//! Clients: who is connected to the group, subscribed to what, and how to reach them (D8).
+//! Clients: who is connected to the group, subscribed to what, and how to reach them (ADR 008).
 //!
 //! Connections belong to members, the list of a group to its leader. Each member keeps a [`Registry`] of its own clients
 //! and tells the leader of every change; the leader's registry covers all members, and it alone answers consumer lists.

@@ -1,7 +1,7 @@
-//! Settings of a broker: defaults, then `broker.conf`, then the environment, then flags (D14).
+//! Settings of a broker: defaults, then `broker.conf`, then the environment, then flags (ADR 014).
 //!
 //! Start with `table.rs`, which lists every setting. [`load`] merges the layers, refuses what nobody knows, and returns
-//! typed [`Settings`] with the origin of each value. Not here: reading files and arguments (`main.rs`).
+//! typed [`Settings`] with the origin of each value. Not here: reading files and arguments (`bin/mqbroker.rs`).
 
 mod file;
 mod known;

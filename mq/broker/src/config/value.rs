@@ -72,7 +72,7 @@ macro_rules! words {
 }
 
 words! {
-    /// When an append counts as stored (D5).
+    /// When an append counts as stored (ADR 005).
     FlushDiskType {
         /// Synced to disk.
         Sync = "SYNC_FLUSH",
@@ -82,7 +82,7 @@ words! {
 }
 
 words! {
-    /// Part a broker plays in its group (D6).
+    /// Part a broker plays in its group (ADR 006).
     BrokerRole {
         /// A voter; answers after its own group's majority.
         AsyncMaster = "ASYNC_MASTER",

@@ -1,4 +1,4 @@
-//! What waits for an entry to be applied, and what it is told then (D5: the one place that acknowledges).
+//! What waits for an entry to be applied, and what it is told then (ADR 005: the one place that acknowledges).
 
 use crate::ask::{Appended, BatchResult, OpenedProducer, QueueName, Refusal, Reply};
 use crate::state::Name;

@@ -1,4 +1,4 @@
-//! Producers with epochs, and atomic batches (D9).
+//! Producers with epochs, and atomic batches (ADR 009).
 
 use super::answer::Waiting;
 use super::append::{check_created, check_records, create_if_absent};

@@ -1,4 +1,4 @@
-//! The leader's judge: it decides before anything is appended, so that apply never has to refuse (D3).
+//! The leader's judge: it decides before anything is appended, so that apply never has to refuse (ADR 003).
 //!
 //! It owns a copy of the state that runs ahead of the applied one by what this leadership has in flight. Every ask is
 //! checked against that copy first and only then turned into items, so an ask is in the entry whole or not at all. What is

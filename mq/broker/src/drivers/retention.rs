@@ -1,4 +1,4 @@
-//! Retention: the leader decides up to where the log may be deleted, every member deletes (D10).
+//! Retention: the leader decides up to where the log may be deleted, every member deletes (ADR 004).
 //!
 //! Deletion is a log entry, so minimum offsets are equal everywhere. Undecided half messages below the line are stored
 //! again first; the line never passes a delayed message that is not delivered (the longest delay bounds how long that

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 /// A message between members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
-    /// Serve this request of a client as if it had come to you (D8).
+    /// Serve this request of a client as if it had come to you (ADR 008).
     Serve(Serve),
     /// Send this to a client.
     Push {

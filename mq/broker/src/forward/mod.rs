@@ -1,4 +1,4 @@
-//! Forwarding between members (D8): a client that reaches a follower is served.
+//! Forwarding between members (ADR 008): a client that reaches a follower is served.
 //!
 //! A leader-only request that arrives at a member that does not lead is sent to the leader with the client's frame
 //! untouched, and the leader's answer goes back the same way. During an election the request waits, for as long as its

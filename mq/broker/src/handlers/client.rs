@@ -1,4 +1,4 @@
-//! Heartbeats, leaving, and the list of a consumer group's clients (facts: RocketMQ's `ClientManageProcessor` and
+//! Heartbeats, leaving, and the list of a consumer group's clients (in RocketMQ: `ClientManageProcessor` and
 //! `ConsumerManageProcessor`).
 
 use crate::broker::Broker;

@@ -1,6 +1,6 @@
 //! What can happen to the state besides stored messages: one effect per item of a log entry.
 //!
-//! An effect is a fact, not a question: the judge has decided already, apply never refuses (D3). The first byte is the
+//! An effect is a fact, not a question: the judge has decided already, apply never refuses (ADR 003). The first byte is the
 //! kind; kinds are never reused and their fields never change: a new version of a fact gets a new kind, and the old one
 //! stays readable for as long as it may lie in a log.
 

@@ -1,4 +1,4 @@
-//! The replicated state of a broker group: everything that must be equal on every member (D4).
+//! The replicated state of a broker group: everything that must be equal on every member (ADR 004).
 //!
 //! [`State`] changes in two ways only, both pure functions of state and log bytes: [`State::place`] for a stored message
 //! and [`State::apply`] for an [`Effect`]. The apply task owns the true one (behind [`crate::view::View`]); the judge
@@ -49,7 +49,7 @@ pub struct State {
     pub schedule: Schedule,
     /// Queue locks of orderly consumers.
     pub locks: Arc<Locks>,
-    /// Producers with epochs and sequences (D9).
+    /// Producers with epochs and sequences (ADR 009).
     pub producers: Arc<Producers>,
     /// Log time: the greatest time of an applied entry, Unix milliseconds. Never decreases.
     pub log_time_ms: i64,

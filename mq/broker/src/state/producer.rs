@@ -1,4 +1,4 @@
-//! Producers that write in sequence and are fenced by epochs (D9).
+//! Producers that write in sequence and are fenced by epochs (ADR 009).
 
 use super::Name;
 use super::codec::{CodecError, Reader, Writer};

@@ -1,4 +1,5 @@
 //! What the socket tests share: a client that speaks the protocol, free ports, waiting for a condition.
+// Each test uses some of it; sockets and clocks are real here.
 #![allow(dead_code, clippy::disallowed_methods)]
 
 use mq_net::{ClientOptions, Inbound, Remoting};
