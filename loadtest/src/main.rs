@@ -28,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   loadtest drill atomic --dir /tmp/mq --kills 20";
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // One value a process.
 enum What {
     /// Produce and consume for a while: rate, latency, cost.
     Mq(Mq),

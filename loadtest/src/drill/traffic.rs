@@ -307,11 +307,7 @@ async fn transactions(
             decision: Some(decision),
             ..blank(Kind::Transaction)
         };
-        let place = if ended {
-            answer.map(|sent| sent.send)
-        } else {
-            answer.and_then(|sent| Ok(sent.send))
-        };
+        let place = answer.map(|sent| sent.send);
         let mut guard = shared.books.lock();
         if let Ok(half) = &place {
             guard.1.push(Instant::now());

@@ -58,10 +58,9 @@ impl Admin {
 
 /// The row that begins with this word, in columns.
 fn row<'a>(table: &'a str, first: &str) -> Vec<&'a str> {
-    let found = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     found
-        .filter(|row| row.first() == Some(&first))
-        .next_back()
+        .rfind(|row| row.first() == Some(&first))
         .unwrap_or_else(|| panic!("no {first} in\n{table}"))
 }
 

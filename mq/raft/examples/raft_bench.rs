@@ -3,6 +3,8 @@
 //! Prints entries/s, MB/s and CPU seconds per GB of all members and the load together, on loopback TCP and real files.
 //! The figures of the machine go with it: compare only runs on the same one.
 
+#![allow(clippy::disallowed_methods)] // A test or a bench, never simulated.
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Real members over loopback TCP, with real files.
 
+#![allow(clippy::disallowed_methods)] // A test or a bench, never simulated.
+
 mod toy;
 
 use toy::*;

@@ -2,6 +2,8 @@
 //!
 //! Decode is from a received frame to the typed header; answer is from a typed header to the bytes of a frame.
 
+#![allow(clippy::disallowed_methods)] // A test or a bench, never simulated.
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

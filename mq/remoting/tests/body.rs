@@ -266,7 +266,7 @@ fn property_text() {
 
 #[test]
 fn queues_sort_as_clients_sort_them() {
-    let mut queues = vec![
+    let mut queues = [
         MessageQueue::new("b", "a", 0),
         MessageQueue::new("a", "b", 1),
         MessageQueue::new("a", "b", 0),

@@ -1,5 +1,7 @@
 //! Frames of real RocketMQ programs: all decode, encode to the same bytes, and fit our typed headers and bodies.
 
+#![allow(clippy::disallowed_methods)] // A test or a bench, never simulated.
+
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};

@@ -85,7 +85,11 @@ impl Broker {
                 .closed(ConnectionId { member: from, number }),
             PeerMessage::Report(mut all) => {
                 all.retain(|said| said.check(limit).is_ok());
-                groups.extend(all.iter().flat_map(|said| &said.consumers).map(|consumer| consumer.group.clone()));
+                groups.extend(
+                    all.iter()
+                        .flat_map(|said| &said.consumers)
+                        .map(|consumer| consumer.group.clone()),
+                );
                 let changes = self.clients.registry.lock().report(from, all, clock_ms());
                 self.clients.reports.lock().from.insert(from);
                 changes
@@ -243,9 +247,8 @@ impl Broker {
                 }
             }
             // Ends early on a change of leadership.
-            match clock::timeout(REPORT_EVERY, watch.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = clock::timeout(REPORT_EVERY, watch.changed()).await {
+                return;
             }
         }
     }

@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods)] // A test or a bench, never simulated.
 use futures_util::TryStreamExt;
 use mq_base::env::disk;
 use mq_store::{ItemKind, LogOptions};

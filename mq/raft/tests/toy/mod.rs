@@ -290,7 +290,7 @@ pub struct OddDisk {
 }
 
 impl OddDisk {
-    pub fn new(boot: &str) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
+    pub fn of_boot(boot: &str) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
         let broken = Arc::new(AtomicBool::new(false));
         let disk = OddDisk {
             inner: mq_base::env::disk::real(),
