@@ -1,6 +1,6 @@
 //! `loadtest drill`: kill, stop or cut off members under mixed load, then compare every answer with what is in the queues.
 //!
-//! Traffic is in [`traffic`], faults in [`faults`], the final reading in [`reading`], the comparison in [`books`].
+//! Traffic is in `traffic.rs`, faults in `faults.rs`, the final reading in `reading.rs`, the comparison in [`books`].
 
 pub mod atomic;
 pub mod books;

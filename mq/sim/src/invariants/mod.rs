@@ -20,7 +20,7 @@ use crate::facts::Facts;
 pub struct Verdict {
     /// How many facts were compared.
     pub examined: usize,
-    /// What broke, in words; at most [`SHOWN`] are kept.
+    /// What broke, in words; at most ten are kept.
     pub violations: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use mq_message::CommitLogOffset;
 use super::Tail;
 use crate::position::{LogId, NodeId, RaftIndex};
 
-/// Bytes of the log that should be there and are not as they were written. Never served; repaired by [`Log::repair`].
+/// Bytes of the log that should be there and are not as they were written. Never served; repaired by [`Log::repair`](crate::log::Log::repair).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log is damaged at offset {offset} (index {index:?}): {what}")]
 pub struct Damage {
@@ -52,7 +52,7 @@ pub struct Cut {
     pub what: String,
 }
 
-/// What [`Log::open`] found.
+/// What [`Log::open`](crate::log::Log::open) found.
 #[derive(Clone, Debug)]
 pub struct Recovered {
     /// Random identity of this folder.
@@ -66,7 +66,7 @@ pub struct Recovered {
     /// A torn tail that was dropped.
     pub cut: Option<Cut>,
     /// Damage below the flush mark. Nothing may be appended, and this member must not vote, until
-    /// [`Log::repair`] has closed it and [`Log::damage`] is `None`.
+    /// [`Log::repair`](crate::log::Log::repair) has closed it and [`Log::damage`](crate::log::Log::damage) is `None`.
     pub damage: Option<Damage>,
     /// The machine went down while the log was open, so synced is all that can be relied on: without `sync`,
     /// acknowledged entries may be missing, and this member must not vote before it knows better.
@@ -116,12 +116,12 @@ pub enum Room {
     },
 }
 
-/// Answer of [`Log::bytes_at`].
+/// Answer of [`Log::bytes_at`](crate::log::Log::bytes_at).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The bytes, from memory.
     Ready(Bytes),
-    /// On disk: use [`Log::read_bytes_cold`].
+    /// On disk: use [`Log::read_bytes_cold`](crate::log::Log::read_bytes_cold).
     Cold,
     /// Purged, or never written.
     Gone,
