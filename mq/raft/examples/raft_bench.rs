@@ -76,7 +76,7 @@ fn config(dir: &Path, i: usize, peers: &[Peer], sync: bool) -> GroupConfig {
         slot: peers[i].slot.clone(),
         peer_addr: peers[i].peer_addr.clone(),
         peers: peers.to_vec(),
-        segment_bytes: 256 << 20,
+        segment_bytes: 64 << 20,
         sync,
         ..GroupConfig::new("bench", "bench", dir.join(format!("n{i}")))
     }
