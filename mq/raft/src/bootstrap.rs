@@ -63,7 +63,7 @@ impl Newcomer {
                 }
                 clock::sleep(LOOK).await;
             };
-            tokio::select! { () = stop.wait() => return, () = step => {} }
+            tokio::select! { biased; () = stop.wait() => return, () = step => {} }
         }
         self.local.empty.store(false, std::sync::atomic::Ordering::Release);
         tracing::info!(id = %format_args!("{:x}", self.local.member.id.0), "has its place in the group");

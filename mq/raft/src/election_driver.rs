@@ -71,6 +71,7 @@ impl Driver {
             let mut commands = election.on(Event::Voters(voters));
             commands.extend(election.on(Event::Vote(vote, boot)));
             tokio::select! {
+                biased;
                 () = stop.wait() => return,
                 changed = server.changed() => if changed.is_err() { return },
                 Some(event) = connections.recv() => commands.extend(election.on(match event {
@@ -146,7 +147,9 @@ impl Driver {
             Ok(there) if there.peer.member.id.0 == vote.leader_id.node_id => Probed::Boot(there.peer.boot),
             // Another data folder at the leader's address, of the same group and slot: its process is gone.
             Ok(there) if self.same_seat(vote, &there.peer.member) => Probed::Boot(there.peer.boot),
-            Ok(_) | Err(DialError::Unwelcome(_) | DialError::TimedOut | DialError::Io(_)) => Probed::Nothing,
+            Ok(_) | Err(DialError::Unwelcome(_) | DialError::TimedOut | DialError::Lately | DialError::Io(_)) => {
+                Probed::Nothing
+            }
             Err(DialError::Refused) => Probed::Refused,
             Err(DialError::Cut) => Probed::Cut,
         }

@@ -54,6 +54,7 @@ pub async fn watch(
         }
         let waits_for_first_entry = leads && !is_ready;
         tokio::select! {
+            biased;
             changed = server.changed() => if changed.is_err() { break },
             changed = applied.changed(), if waits_for_first_entry => if changed.is_err() { break },
             () = clock::sleep(LOOK) => {}

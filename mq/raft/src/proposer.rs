@@ -257,6 +257,7 @@ impl<D: Decide> Proposer<D> {
                 self.refuse_waiting();
                 let queue = self.queue.clone();
                 tokio::select! {
+                    biased;
                     changed = self.ready.changed() => if changed.is_err() { break },
                     () = queue.arrived.notified() => {}
                     () = self.stop.wait() => break,
@@ -332,6 +333,7 @@ impl<D: Decide> Proposer<D> {
             }
             let (flight, queue) = (self.flight.clone(), self.queue.clone());
             tokio::select! {
+                biased;
                 () = flight.landed.notified() => {}
                 () = queue.arrived.notified(), if impatient => {}
                 () = clock::sleep_until(patience), if !impatient => {}

@@ -125,7 +125,7 @@ fn open(config: &GroupConfig, disk: Arc<dyn Disk>, app: Box<dyn Application>) ->
             .map_err(io("read the last entry"))?,
         None => Vec::new(),
     };
-    let log_time_ms = log_time_ms.first().map_or(i64::MIN, |entry| entry.log_time_ms());
+    let log_time_ms = log_time_ms.first().map_or(0, |entry| entry.log_time_ms());
     let store = LogStore::new(log.clone(), log_time_ms);
     let rhythm = Rhythm {
         bytes: config.checkpoint_bytes,
@@ -219,6 +219,7 @@ pub(crate) async fn start<D: Decide>(
     let (poisoned, ending) = (log.poisoned(), stopped.clone());
     task::spawn("leadership", async move {
         let reason = tokio::select! {
+            biased;
             reason = watching => reason,
             () = poisoned.wait() => "a write or sync of the log failed".to_owned(),
         };
@@ -342,7 +343,7 @@ async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<
             }
             return;
         }
-        tokio::select! { () = stop.wait() => return, () = clock::sleep(Duration::from_millis(100)) => {} }
+        tokio::select! { biased; () = stop.wait() => return, () = clock::sleep(Duration::from_millis(100)) => {} }
     }
 }
 

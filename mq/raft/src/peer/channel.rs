@@ -20,6 +20,11 @@ const PENDING_MAX: usize = 4096;
 /// Most bytes that may wait to be sent to one member on one channel (a snapshot may exceed it alone).
 const QUEUED_MAX: usize = 32 << 20;
 
+/// Most messages that may wait for a connection to one member.
+const CONNECTING_MAX: usize = 256;
+/// Pause after a failed attempt to connect.
+const REDIAL: Duration = Duration::from_millis(10);
+
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -50,7 +55,15 @@ pub struct Channel {
     addr: Mutex<String>,
     connect_within: Duration,
     answer_max: usize,
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    link: tokio::sync::Mutex<Dialing>,
+    /// Messages that wait for a connection to be made.
+    connecting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Dialing {
+    link: Option<Arc<Link>>,
+    failed: Option<clock::Instant>,
 }
 
 struct Link {
@@ -79,6 +92,7 @@ impl Channel {
             connect_within,
             answer_max: frame::MESSAGE_MAX,
             link: Default::default(),
+            connecting: AtomicUsize::new(0),
         }
     }
 
@@ -122,31 +136,41 @@ impl Channel {
     /// Sends a message without an answer, over an open connection only.
     pub fn tell(self: &Arc<Self>, ask: Ask) -> Result<(), AskError> {
         let pieces = frame::encode(Kind::Tell, 0, ask.encode());
-        if let Ok(link) = self.link.try_lock()
-            && let Some(link) = link.as_ref().filter(|link| !link.out.is_closed())
+        if let Ok(dialing) = self.link.try_lock()
+            && let Some(link) = dialing.link.as_ref().filter(|link| !link.out.is_closed())
         {
             return link.send(pieces);
         }
         // No connection yet (or it is being made): connect beside the caller, then send.
+        if self.connecting.fetch_add(1, Ordering::Relaxed) >= CONNECTING_MAX {
+            self.connecting.fetch_sub(1, Ordering::Relaxed);
+            return Err(AskError::Busy);
+        }
         let channel = self.clone();
         task::spawn("peer tell", async move {
             if let Ok(link) = channel.link().await {
                 let _ = link.send(pieces);
             }
+            channel.connecting.fetch_sub(1, Ordering::Relaxed);
         });
         Ok(())
     }
 
     async fn link(&self) -> Result<Arc<Link>, AskError> {
-        let mut current = self.link.lock().await;
-        if let Some(link) = current.as_ref().filter(|link| !link.out.is_closed()) {
+        let mut dialing = self.link.lock().await;
+        if let Some(link) = dialing.link.as_ref().filter(|link| !link.out.is_closed()) {
             return Ok(link.clone());
         }
-        *current = None;
+        dialing.link = None;
+        // Those that waited behind a failed attempt share its result, else they would fail one after the other.
+        if dialing.failed.is_some_and(|at| at.elapsed() < REDIAL) {
+            return Err(DialError::Lately.into());
+        }
         let addr = self.addr.lock().clone();
-        let dialed = dial(&self.local, &addr, self.purpose, self.to, self.connect_within).await?;
-        let link = Arc::new(Link::start(dialed, self.answer_max));
-        *current = Some(link.clone());
+        let dialed = dial(&self.local, &addr, self.purpose, self.to, self.connect_within).await;
+        dialing.failed = dialed.is_err().then(clock::now);
+        let link = Arc::new(Link::start(dialed?, self.answer_max));
+        dialing.link = Some(link.clone());
         Ok(link)
     }
 }
@@ -187,7 +211,7 @@ impl Link {
                     }
                 }
             };
-            tokio::select! { () = write => {}, () = read_answers(reader, &pending) => {} }
+            tokio::select! { biased; () = write => {}, () = read_answers(reader, &pending) => {} }
             drop(outgoing); // From here on the link counts as closed.
             pending.lock().clear();
         });

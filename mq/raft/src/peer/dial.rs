@@ -93,6 +93,9 @@ pub enum DialError {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// Not tried: it failed a moment ago.
+    #[error("connection failed a moment ago")]
+    Lately,
     /// A member that does not want us.
     #[error("refused: {0}")]
     Unwelcome(String),

@@ -190,6 +190,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
             StreamingError::Unreachable(openraft::error::Unreachable::new(&any))
         };
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = self.peer.snapshot.ask(ask, SNAPSHOT_WITHIN) => {
                 let answer = answer.map_err(failed)?;

@@ -45,7 +45,7 @@ pub struct Service {
 pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: Stop) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let accepted = tokio::select! { () = stop.wait() => return, accepted = listener.accept() => accepted };
+        let accepted = tokio::select! { biased; () = stop.wait() => return, accepted = listener.accept() => accepted };
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -60,7 +60,7 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: Stop) {
         let (service, stop) = (service.clone(), stop.clone());
         task::spawn("peer connection", async move {
             let _permit = permit;
-            tokio::select! { () = stop.wait() => {}, _ = connection(service, stream) => {} }
+            tokio::select! { biased; () = stop.wait() => {}, _ = connection(service, stream) => {} }
         });
     }
 }
