@@ -14,6 +14,7 @@ use mq_base::stop::Stop;
 use mq_store::NodeId;
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use parking_lot::Mutex;
 
 use crate::config::{JoinAs, Peer};
@@ -21,13 +22,15 @@ use crate::group::{ChangeError, Member, Raft};
 use crate::peer::dial::{Local, dial};
 use crate::peer::message::{Ask, Hello, Join, Purpose};
 use crate::peer::network::Network;
-use crate::types::Membership;
+use crate::types::{Membership, TypeConfig};
 
 const LOOK: Duration = Duration::from_millis(100);
 const PROBE_WITHIN: Duration = Duration::from_millis(500);
 const JOIN_WITHIN: Duration = Duration::from_secs(2);
 /// A learner becomes a voter when it is at most this many entries behind; the rest follows with the change itself.
 const CAUGHT_UP: u64 = 64;
+/// A change of the membership waits for one that is under way, so long.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 /// A new member must catch up within this time, else it asks again.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(600);
 
@@ -182,13 +185,18 @@ impl Admission {
             .clone()
     }
 
+    /// Members that lose their vote here leave the group. Waits for a change that is under way.
     async fn change(&self, change: ChangeMembers<u64, Member>) -> Result<(), ChangeError> {
-        // Members that lose their vote here leave the group.
-        self.raft
-            .change_membership(change, false)
-            .await
-            .map(|_| ())
-            .map_err(|e| ChangeError::Refused(e.to_string()))
+        let deadline = clock::now() + CHANGE_WITHIN;
+        loop {
+            match self.raft.change_membership(change.clone(), false).await {
+                Ok(_) => return Ok(()),
+                Err(error) if under_way(&error) && clock::now() < deadline => {
+                    clock::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => return Err(ChangeError::Refused(error.to_string())),
+            }
+        }
     }
 
     /// Adds a learner, waits until it has caught up, gives it its vote in place of older ids of its slot.
@@ -263,6 +271,15 @@ impl Admission {
         }
         self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id.0]))).await
     }
+}
+
+fn under_way(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> bool {
+    matches!(
+        error,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_)
+        ))
+    )
 }
 
 fn voters(membership: &Membership) -> BTreeSet<u64> {
