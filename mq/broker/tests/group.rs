@@ -108,13 +108,30 @@ async fn every_member_serves_and_a_killed_leader_is_not_noticed() {
         );
     }
 
+    // Sends that do not wait for each other keep their order through a follower.
+    let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for n in 9..209 {
+        let (text, sender) = (format!("m{n}"), sender.clone());
+        let request = message("T", &text, &text);
+        client
+            .0
+            .send_async(&group.addr(followers[1]), request, PATIENCE, move |answer| {
+                let _ = sender.send((n, offset(&answer.unwrap())));
+            });
+        expected.push(text);
+    }
+    for _ in 9..209 {
+        let (n, at) = answers.recv().await.unwrap();
+        assert_eq!(at, n, "m{n}");
+    }
+
     // Sends through a follower while the leader dies: each is answered with success, once.
     let through = group.addr(followers[0]);
     let sending = tokio::spawn(async move {
         let client = Client::new();
         let (mut sent, mut slowest) = (Vec::new(), Duration::ZERO);
         let until = Instant::now() + Duration::from_secs(3);
-        for n in 9.. {
+        for n in 209.. {
             let text = format!("m{n}");
             let begun = Instant::now();
             let answer = client.ask(&through, message("T", &text, &text)).await;

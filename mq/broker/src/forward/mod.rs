@@ -27,7 +27,9 @@ use mq_remoting::code::{request as code, response};
 use mq_store::{NodeId, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Waker};
 use std::time::Duration;
+use tokio::task::unconstrained;
 
 /// What a waiting request costs besides its frame: its task and its place in tables.
 const REQUEST_BYTES: usize = 1_024;
@@ -93,14 +95,21 @@ impl Forwarding {
             .unwrap_or(now + hold(request.command.code, settings.election_hold_ms));
         request.until = Some(deadline);
         let held = broker.clone();
-        broker.spawner.spawn("forward", async move {
+        // Not cut short by the budget of the task it is first polled in, see below.
+        let mut work = Box::pin(unconstrained(async move {
             if again && now < deadline {
                 // Leadership is in doubt here: give the news a moment to arrive.
                 pause(&held).await;
             }
             serve(&held, request, frame, deadline).await;
             held.forwarding.bytes.fetch_sub(size, Relaxed);
-        });
+        }));
+        // The first step is taken here and now, which hands the request to the connection between the members: requests of
+        // one client reach the leader in the order in which they came.
+        let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if first.is_pending() {
+            drop(broker.spawner.spawn("forward", work));
+        }
     }
 }
 
