@@ -73,6 +73,22 @@ impl DataPath {
         self.settings.get()
     }
 
+    /// That there is room for messages. Offsets and other state are taken even on a full disk: the log keeps the rest of
+    /// its last segment for them.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        if self.reader.has_room() {
+            return Ok(());
+        }
+        Err(Refusal::Unavailable(
+            "service not available now, the broker's disk is full, please try to send to another one".into(),
+        ))
+    }
+
+    /// Longest message body, bytes.
+    pub(crate) fn message_bytes_max(&self, settings: &Settings) -> usize {
+        settings.max_message_size.min(self.reader.message_bytes_max())
+    }
+
     /// Wall clock, but never behind log time.
     pub(crate) fn now_ms(&self, state: &State) -> i64 {
         clock::wall_ms().max(state.log_time_ms)

@@ -8,10 +8,10 @@ use crate::keys::KeyIndex;
 use crate::longpoll::LongPolls;
 use crate::pull::Pull;
 use crate::recent::Recent;
-use crate::state::{Effect, Placed, State, Stored, Within};
+use crate::state::{Effect, Name, Placed, State, Stored, Within};
 use crate::view::View;
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use mq_message::topic as names;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, property};
 use mq_raft::{Application, SyncDerived};
@@ -26,7 +26,7 @@ pub struct Machine {
     index: Option<KeyIndex>,
     polls: Arc<LongPolls<Pull>>,
     /// Queues that got messages in this run.
-    touched: HashSet<QueueName>,
+    touched: HashMap<(u64, QueueId), Name>,
     /// Queue offsets of the messages of the entry being applied.
     queue_offsets: Vec<QueueOffset>,
 }
@@ -43,7 +43,7 @@ impl Machine {
             queues,
             index,
             polls,
-            touched: HashSet::new(),
+            touched: HashMap::new(),
             queue_offsets: Vec::new(),
         }
     }
@@ -70,7 +70,7 @@ impl Machine {
         };
         self.queues.append(&placed, queue, slot);
         if let Some(key) = found.unique_key {
-            recent.stored(topic, record.reconsume_times(), key, (placed.offset, physical));
+            recent.stored(topic, record.reconsume_times(), key, (queue, placed.offset, physical));
         }
         if let Some(index) = self
             .index
@@ -80,10 +80,7 @@ impl Machine {
             index.put(topic, found.keys(), physical, record.store_timestamp());
         }
         self.queue_offsets.push(placed.offset);
-        self.touched.insert(QueueName {
-            topic: placed.topic,
-            queue,
-        });
+        self.touched.entry((placed.incarnation, queue)).or_insert(placed.topic);
     }
 
     fn effect(&mut self, state: &mut State, body: &[u8], entry: &Entry) {
@@ -119,10 +116,9 @@ impl Application for Machine {
     }
 
     fn applied(&mut self, _last: LogId) {
-        for queue in self.touched.drain() {
-            self.polls.arrived(&queue);
+        for ((_, queue), topic) in self.touched.drain() {
+            self.polls.arrived(&QueueName { topic, queue });
         }
-        self.view.publish();
     }
 
     fn prepare_checkpoint(&mut self) -> SyncDerived {
@@ -148,7 +144,6 @@ impl Application for Machine {
         }
         *self.view.write() = state;
         self.view.recent().clear();
-        self.view.publish();
         self.polls.wake_all();
         Ok(())
     }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use mq_base::env::disk::Disk;
 use mq_base::env::task;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, TagFilter};
-use mq_store::{ConsumeQueues, CqEntry, Log, LogId, Lookup, QueueRef, RaftIndex, SegmentInfo};
+use mq_store::{ConsumeQueues, CqEntry, Log, LogId, Lookup, QueueRef, RaftIndex, Room, SegmentInfo};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A queue entry: where a record lies and how large it is.
 pub type Slot = CqEntry;
@@ -23,6 +24,8 @@ pub struct Reader {
     index: Option<KeyIndex>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// The disk is fuller than the settings allow.
+    full: Arc<AtomicBool>,
 }
 
 /// What a look into a queue found.
@@ -110,6 +113,7 @@ impl Reader {
             index,
             disk,
             dir,
+            full: Arc::default(),
         }
     }
 
@@ -304,6 +308,23 @@ impl Reader {
             - (space.free.min(space.total) * 100)
                 .checked_div(space.total)
                 .unwrap_or(100))
+    }
+
+    /// Whether messages may be stored: the disk has room, and was not found too full lately.
+    pub fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Relaxed) && matches!(self.log.room(), Room::Plenty)
+    }
+
+    /// Notes whether the disk is too full.
+    pub fn note_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(full, "the disk of the log");
+        }
+    }
+
+    /// Longest message the log can hold, well below a segment: an entry lies in one segment.
+    pub fn message_bytes_max(&self) -> usize {
+        usize::try_from(self.log.segment_bytes() / 4).unwrap_or(usize::MAX)
     }
 
     /// For each queue the first offset whose message lies at or above a commit log offset; queues whose minimum is that

@@ -5,17 +5,20 @@
 //! and dead-letter topics.
 
 use hashbrown::HashMap;
-use mq_message::{CommitLogOffset, QueueOffset};
+use mq_message::{CommitLogOffset, QueueId, QueueOffset};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How many messages are remembered.
 const REMEMBERED_MAX: usize = 262_144;
 
+/// Where a message was stored.
+pub type Place = (QueueId, QueueOffset, CommitLogOffset);
+
 /// The memory.
 #[derive(Default)]
 pub struct Recent {
-    places: HashMap<u64, (QueueOffset, CommitLogOffset)>,
+    places: HashMap<u64, Place>,
     order: VecDeque<u64>,
 }
 
@@ -27,13 +30,7 @@ fn fingerprint(topic: &str, reconsume_times: i32, unique_key: &str) -> u64 {
 
 impl Recent {
     /// A message was stored.
-    pub fn stored(
-        &mut self,
-        topic: &str,
-        reconsume_times: i32,
-        unique_key: &str,
-        place: (QueueOffset, CommitLogOffset),
-    ) {
+    pub fn stored(&mut self, topic: &str, reconsume_times: i32, unique_key: &str, place: Place) {
         let key = fingerprint(topic, reconsume_times, unique_key);
         if self.places.insert(key, place).is_none() {
             self.order.push_back(key);
@@ -46,7 +43,7 @@ impl Recent {
     }
 
     /// Where a message was stored.
-    pub fn find(&self, topic: &str, reconsume_times: i32, unique_key: &str) -> Option<(QueueOffset, CommitLogOffset)> {
+    pub fn find(&self, topic: &str, reconsume_times: i32, unique_key: &str) -> Option<Place> {
         self.places
             .get(&fingerprint(topic, reconsume_times, unique_key))
             .copied()
@@ -65,7 +62,7 @@ mod tests {
     #[test]
     fn the_same_key_in_another_topic_or_try_is_another_message() {
         let mut recent = Recent::default();
-        let place = (QueueOffset(1), CommitLogOffset(2));
+        let place = (QueueId(0), QueueOffset(1), CommitLogOffset(2));
         recent.stored("T", 0, "K", place);
         assert_eq!(recent.find("T", 0, "K"), Some(place));
         assert_eq!(recent.find("%RETRY%G", 0, "K"), None);
@@ -76,7 +73,12 @@ mod tests {
     fn it_is_bounded_and_forgets_the_oldest() {
         let mut recent = Recent::default();
         for n in 0..REMEMBERED_MAX + 10 {
-            recent.stored("T", 0, &n.to_string(), (QueueOffset(n as u64), CommitLogOffset(0)));
+            recent.stored(
+                "T",
+                0,
+                &n.to_string(),
+                (QueueId(0), QueueOffset(n as u64), CommitLogOffset(0)),
+            );
         }
         assert_eq!(recent.places.len(), REMEMBERED_MAX);
         assert_eq!(recent.order.len(), REMEMBERED_MAX);

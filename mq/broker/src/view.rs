@@ -3,15 +3,12 @@
 use crate::recent::Recent;
 use crate::state::State;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
 
 /// What is applied on this member. Written by the apply task only; readers hold its lock for a look, never across an
 /// await.
 pub struct View {
     state: RwLock<State>,
     recent: Mutex<Recent>,
-    /// Counts runs of applied entries.
-    runs: watch::Sender<u64>,
 }
 
 impl View {
@@ -20,7 +17,6 @@ impl View {
         Self {
             state: RwLock::new(State::default()),
             recent: Mutex::default(),
-            runs: watch::Sender::new(0),
         }
     }
 
@@ -34,19 +30,9 @@ impl View {
         self.recent.lock()
     }
 
-    /// Fires after each run of applied entries; for drivers, which look at the state then.
-    pub fn runs(&self) -> watch::Receiver<u64> {
-        self.runs.subscribe()
-    }
-
     /// For the apply task only.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write()
-    }
-
-    /// For the apply task only: a run is over.
-    pub(crate) fn publish(&self) {
-        self.runs.send_modify(|runs| *runs += 1);
     }
 
     /// A copy of the applied state. Its parts are shared until one side writes, and then copied: not for the hot path.

@@ -1,9 +1,10 @@
 //! Topics, groups, the delay table and retention.
 
-use super::append::{check_records, create_if_absent, too_many_queues};
+use super::append::create_if_absent;
+use super::check;
 use super::draft::Draft;
 use crate::ask::{Refusal, Reply, Retain, UpsertGroup, UpsertTopic};
-use crate::state::{Effect, LEVELS_MAX, Name, QUEUES_MAX};
+use crate::state::{Effect, LEVELS_MAX, Name};
 use mq_message::{QueueId, topic as names};
 
 /// Topics the broker itself writes to: they cannot be deleted.
@@ -11,8 +12,8 @@ const KEPT: [&str; 3] = [names::SCHEDULE, names::TRANS_HALF, names::TRANS_CHECK_
 
 /// Creates or changes a topic.
 pub(super) fn upsert_topic(draft: &mut Draft<'_>, ask: UpsertTopic, reply: Reply<()>) {
-    if ask.config.queues() > QUEUES_MAX {
-        return reply.send(Err(too_many_queues(&ask.config)));
+    if let Err(refusal) = check::topic(&ask.config) {
+        return reply.send(Err(refusal));
     }
     let found = draft.state.topics.get(&ask.config.name);
     let unchanged = found.is_some_and(|topic| ask.only_if_absent || topic.config == ask.config);
@@ -37,8 +38,9 @@ pub(super) fn delete_topic(draft: &mut Draft<'_>, topic: Name, reply: Reply<()>)
 
 /// Creates or changes a group, and its retry topic where there is none.
 pub(super) fn upsert_group(draft: &mut Draft<'_>, ask: UpsertGroup, reply: Reply<()>) {
-    if let Some(config) = ask.retry_topic.as_deref().filter(|config| config.queues() > QUEUES_MAX) {
-        return reply.send(Err(too_many_queues(config)));
+    let retry_topic = ask.retry_topic.as_deref().map_or(Ok(()), check::topic);
+    if let Err(refusal) = check::group(&ask.config).and(retry_topic) {
+        return reply.send(Err(refusal));
     }
     let found = draft.state.groups.get(&ask.config.name);
     let unchanged = found.is_some_and(|group| ask.only_if_absent || *group == ask.config);
@@ -53,6 +55,9 @@ pub(super) fn upsert_group(draft: &mut Draft<'_>, ask: UpsertGroup, reply: Reply
 
 /// Deletes a group.
 pub(super) fn delete_group(draft: &mut Draft<'_>, group: Name, clean_offsets: bool, reply: Reply<()>) {
+    if let Err(refusal) = check::name("group", &group) {
+        return reply.send(Err(refusal));
+    }
     if clean_offsets || draft.state.groups.get(&group).is_some() {
         draft.effect(&Effect::GroupGone { group, clean_offsets });
     }
@@ -74,7 +79,7 @@ pub(super) fn set_delays(draft: &mut Draft<'_>, delays_ms: Vec<i64>, reply: Repl
 /// Raises the retention line, after moving what must outlive it above the line.
 pub(super) fn retain(draft: &mut Draft<'_>, mut ask: Retain, reply: Reply<()>) {
     for (_, record) in &ask.halves {
-        if let Err(error) = check_records(record) {
+        if let Err(error) = check::records(record, names::TRANS_HALF, QueueId(0)) {
             return reply.send(Err(error));
         }
     }

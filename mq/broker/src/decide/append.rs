@@ -1,9 +1,10 @@
 //! Appending records to one queue.
 
 use super::answer::Waiting;
+use super::check;
 use super::draft::Draft;
 use crate::ask::{Append, Refusal};
-use crate::state::{Effect, QUEUES_MAX, TopicConfig};
+use crate::state::{Effect, TopicConfig};
 use mq_message::record::record_size;
 
 /// Judges an append.
@@ -35,47 +36,13 @@ pub(super) fn append(draft: &mut Draft<'_>, mut ask: Append) {
 }
 
 fn check(draft: &Draft<'_>, ask: &Append) -> Result<(), Refusal> {
-    check_records(&ask.records)?;
+    check::records(&ask.records, &ask.topic, ask.queue)?;
     match (&ask.create, draft.state.topics.get(&ask.topic)) {
-        (Some(config), None) if config.name == ask.topic => check_created(config, ask.queue.get()),
-        (Some(config), _) if config.queues() > QUEUES_MAX => Err(too_many_queues(config)),
-        _ => draft.check_queue(&ask.topic, ask.queue),
+        (Some(config), None) if config.name == ask.topic => return check::created(config, ask.queue),
+        (Some(config), _) => check::topic(config)?,
+        _ => {}
     }
-}
-
-/// That `records` is at least one whole record and nothing else.
-pub(super) fn check_records(records: &[u8]) -> Result<(), Refusal> {
-    let mut rest = records;
-    loop {
-        let size = record_size(rest).map_err(|error| Refusal::MessageIllegal(error.to_string()))?;
-        rest = &rest[size..];
-        if rest.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-/// That a topic that is about to be created has the queue.
-pub(super) fn check_created(config: &TopicConfig, queue: u32) -> Result<(), Refusal> {
-    if config.queues() > QUEUES_MAX {
-        return Err(too_many_queues(config));
-    }
-    if queue >= config.queues() {
-        return Err(Refusal::QueueIllegal {
-            topic: config.name.clone(),
-            queue,
-            queues: config.queues(),
-        });
-    }
-    Ok(())
-}
-
-pub(super) fn too_many_queues(config: &TopicConfig) -> Refusal {
-    Refusal::Invalid(format!(
-        "topic[{}] wants {} queues, at most {QUEUES_MAX} are allowed",
-        config.name,
-        config.queues()
-    ))
+    draft.check_queue(&ask.topic, ask.queue)
 }
 
 /// Creates a topic unless it exists.

@@ -1,19 +1,20 @@
 //! Producers with epochs, and atomic batches (ADR 009).
 
 use super::answer::Waiting;
-use super::append::{check_created, check_records, create_if_absent};
+use super::append::create_if_absent;
+use super::check as checks;
 use super::draft::{ASK_ITEMS_MAX, Draft};
 use super::offsets;
 use crate::ask::{AtomicBatch, BatchResult, OpenedProducer, ProducerSequence, Refusal, Reply};
-use crate::state::codec::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::state::codec::BLOB_BYTES_MAX;
 use crate::state::{Effect, Name};
 use crate::view::View;
 use std::sync::Arc;
 
 /// Raises the epoch: every older session is refused from now on.
 pub(super) fn open(draft: &mut Draft<'_>, producer: Name, reply: Reply<OpenedProducer>) {
-    if producer.is_empty() || producer.len() > TEXT_BYTES_MAX {
-        return reply.send(Err(Refusal::Invalid("a producer id has 1 to 65536 bytes".into())));
+    if let Err(refusal) = checks::name("producer id", &producer) {
+        return reply.send(Err(refusal));
     }
     let known = draft.state.producers.get(&producer).cloned().unwrap_or_default();
     let epoch = known.epoch + 1;
@@ -104,12 +105,19 @@ fn check(draft: &Draft<'_>, ask: &AtomicBatch) -> Result<Sequence, Refusal> {
         )));
     }
     for out in &ask.messages {
-        check_records(&out.record)?;
+        checks::record(out)?;
         let created = ask.create.iter().find(|config| config.name == out.topic);
         match created.filter(|_| draft.state.topics.get(&out.topic).is_none()) {
-            Some(config) => check_created(config, out.queue.get())?,
+            Some(config) => checks::created(config, out.queue)?,
             None => draft.check_queue(&out.topic, out.queue)?,
         }
+    }
+    for config in &ask.create {
+        checks::topic(config)?;
+    }
+    for commit in &ask.offsets {
+        checks::name("group", &commit.group)?;
+        checks::name("topic", &commit.topic)?;
     }
     Ok(Sequence::Next)
 }

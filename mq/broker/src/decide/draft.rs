@@ -39,12 +39,12 @@ impl<'a> Draft<'a> {
         self.batch.item_count()
     }
 
-    /// Checks that a queue exists.
+    /// Checks that a queue exists and can hold messages: its topic's name becomes the name of a folder.
     pub fn check_queue(&self, topic: &str, queue: QueueId) -> Result<(), Refusal> {
         let Some(found) = self.state.topics.get(topic) else {
             return Err(Refusal::TopicMissing(topic.into()));
         };
-        if found.queue(queue).is_none() {
+        if found.queue(queue).is_none() || topic.contains('.') {
             let queues = found.config.queues();
             return Err(Refusal::QueueIllegal {
                 topic: topic.into(),

@@ -8,6 +8,7 @@ mod admin;
 mod answer;
 mod append;
 mod atomic;
+mod check;
 mod draft;
 mod locks;
 mod offsets;

@@ -1,5 +1,6 @@
 //! Consumer offsets: commits, resets, copies.
 
+use super::check;
 use super::draft::{ASK_ITEMS_MAX, Draft};
 use crate::ask::{OffsetCommit, Refusal, Reply};
 use crate::state::{Effect, Name};
@@ -21,6 +22,9 @@ fn wanted(draft: &Draft<'_>, commit: &OffsetCommit) -> bool {
         .is_some()
     {
         return false; // swallowed until the consumer has been told
+    }
+    if check::name("group", &commit.group).is_err() {
+        return false;
     }
     if draft.state.topics.get(&commit.topic).is_none() {
         return false; // deleted meanwhile: its offsets must not come back
@@ -44,6 +48,14 @@ pub(super) fn set(commit: &OffsetCommit) -> Effect {
 
 /// Resets offsets; the consumer is told by its next pull.
 pub(super) fn reset(draft: &mut Draft<'_>, resets: &[OffsetCommit], reply: Reply<()>) {
+    for reset in resets {
+        if let Err(refusal) = check::name("group", &reset.group) {
+            return reply.send(Err(refusal));
+        }
+        if draft.state.topics.get(&reset.topic).is_none() {
+            return reply.send(Err(Refusal::TopicMissing(reset.topic.clone())));
+        }
+    }
     for reset in resets {
         draft.effect(&Effect::OffsetReset {
             group: reset.group.clone(),

@@ -1,6 +1,6 @@
 //! Delivery of delayed messages: messages and progress in one entry, so that each is delivered exactly once.
 
-use super::append::check_records;
+use super::check;
 use super::draft::Draft;
 use crate::ask::{DeliverTimers, Refusal};
 use crate::state::Effect;
@@ -15,7 +15,7 @@ pub(super) fn deliver(draft: &mut Draft<'_>, mut ask: DeliverTimers) {
         return ask.reply.send(Err(Refusal::Illegal(text)));
     }
     for message in &ask.messages {
-        if let Err(error) = check_records(&message.record) {
+        if let Err(error) = check::record(message) {
             return ask.reply.send(Err(error));
         }
     }
@@ -24,6 +24,9 @@ pub(super) fn deliver(draft: &mut Draft<'_>, mut ask: DeliverTimers) {
             continue;
         }; // deleted meanwhile
         let queues = topic.queues.len() as u32;
+        if message.topic.contains('.') {
+            continue;
+        }
         if queues == 0 {
             continue;
         }

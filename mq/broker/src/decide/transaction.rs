@@ -1,6 +1,6 @@
 //! Half messages: decided once, by whoever reports first.
 
-use super::append::check_records;
+use super::check;
 use super::draft::Draft;
 use crate::ask::{EndTransaction, HalfChecked, Refusal};
 use crate::state::Effect;
@@ -13,8 +13,7 @@ pub(super) fn end(draft: &mut Draft<'_>, mut ask: EndTransaction) {
         return draft.done(ask.reply);
     }
     if let Some(out) = &mut ask.commit {
-        let checked = check_records(&out.record).and_then(|()| draft.check_queue(&out.topic, out.queue));
-        if let Err(refusal) = checked {
+        if let Err(refusal) = check::outgoing(draft, out) {
             return ask.reply.send(Err(refusal));
         }
         draft.message(&out.topic, out.queue, &mut out.record);
@@ -26,7 +25,7 @@ pub(super) fn end(draft: &mut Draft<'_>, mut ask: EndTransaction) {
 /// Counts checks, and moves what was checked too often out of the way.
 pub(super) fn checked(draft: &mut Draft<'_>, mut ask: HalfChecked) {
     for (_, copy) in &ask.given_up {
-        if let Err(error) = check_records(&copy.record) {
+        if let Err(error) = check::records(&copy.record, names::TRANS_CHECK_MAX_TIME, QueueId(0)) {
             return ask.reply.send(Err(error));
         }
     }

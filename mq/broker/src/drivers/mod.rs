@@ -45,6 +45,7 @@ pub fn start(
         spawn("delay table", Box::pin(keep_delays(path.clone()))),
         spawn("delayed messages", Box::pin(schedule::run(path.clone()))),
         spawn("half messages", Box::pin(halves::run(path.clone(), producers))),
+        spawn("disk", Box::pin(retention::watch_disk(path.clone()))),
         spawn("retention", Box::pin(retention::run(path.clone()))),
     ];
     if let Some(group) = group {

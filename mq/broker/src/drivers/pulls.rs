@@ -5,6 +5,9 @@ use crate::data_path::DataPath;
 use mq_base::env::clock;
 use std::sync::Arc;
 
+/// How often the role is looked at for each look at all deadlines.
+const ROLE_LOOKS: u32 = 4;
+
 /// Looks again at woken pulls.
 pub(super) async fn answer_woken(path: Arc<DataPath>) {
     loop {
@@ -18,13 +21,14 @@ pub(super) async fn answer_woken(path: Arc<DataPath>) {
 pub(super) async fn expire(path: Arc<DataPath>) {
     let mut led = path.judge.leads();
     loop {
-        clock::sleep(IDLE).await;
-        let leads = path.judge.leads();
-        if leads == led {
-            path.polls.expire(clock::now());
-        } else {
-            path.polls.wake_all();
-            led = leads;
+        for _ in 0..ROLE_LOOKS {
+            clock::sleep(IDLE).await;
+            let leads = path.judge.leads();
+            if leads != led {
+                path.polls.wake_all();
+                led = leads;
+            }
         }
+        path.polls.expire(clock::now());
     }
 }

@@ -182,9 +182,19 @@ async fn minimums(path: &DataPath, line: CommitLogOffset) -> io::Result<Vec<(Que
     path.reader.first_at_or_above(queues, line).await
 }
 
+/// Refuses messages while the disk is nearly full.
+pub(super) async fn watch_disk(path: Arc<DataPath>) {
+    loop {
+        match path.reader.disk_used_percent().await {
+            Ok(used) => path.reader.note_full(used >= path.settings().disk_warning_percent),
+            Err(error) => tracing::warn!(%error, "measure the disk of the log"),
+        }
+        clock::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Deletes, on every member, what the group has agreed to delete.
 pub(super) async fn purge(path: Arc<DataPath>, group: Group<Ask>) {
-    let mut runs = path.view.runs();
     let mut done = CommitLogOffset::ZERO;
     loop {
         let line = path.view.state().retained;
@@ -195,9 +205,6 @@ pub(super) async fn purge(path: Arc<DataPath>, group: Group<Ask>) {
             }
         }
         clock::sleep(Duration::from_secs(1)).await;
-        if runs.changed().await.is_err() {
-            return;
-        }
     }
 }
 

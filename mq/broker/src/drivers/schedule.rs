@@ -17,6 +17,8 @@ use std::time::Duration;
 const STEP_MESSAGES: usize = 512;
 /// Most bytes of one step of a level; the first message is taken whatever its size.
 const STEP_BYTES: usize = 1 << 20;
+/// How often the levels are looked at for new messages: well below any delay worth having.
+const LOOK_EVERY_MS: u64 = 50;
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -38,23 +40,20 @@ enum Step {
 
 /// Runs for ever; does nothing while this member does not lead.
 pub(super) async fn run(path: Arc<DataPath>) {
-    let mut runs = path.view.runs();
     loop {
         if !path.judge.leads() {
             clock::sleep(IDLE).await;
             continue;
         }
-        runs.borrow_and_update();
         match deliver_due(&path).await {
             Ok(None) => {
                 // Something was delivered: look again at once.
             }
             Ok(Some(next_ms)) => {
-                let pause = u64::try_from(next_ms - clock::wall_ms()).unwrap_or(0).clamp(1, 1_000);
-                tokio::select! {
-                    _ = runs.changed() => {}
-                    () = clock::sleep(Duration::from_millis(pause)) => {}
-                }
+                let pause = u64::try_from(next_ms - clock::wall_ms())
+                    .unwrap_or(0)
+                    .clamp(1, LOOK_EVERY_MS);
+                clock::sleep(Duration::from_millis(pause)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "deliver delayed messages");
@@ -117,15 +116,15 @@ async fn step(path: &DataPath, pending: Pending) -> io::Result<Step> {
     let Some(files) = files else {
         return Ok(Step::NotBefore(i64::MAX));
     };
-    let count = pending.end.since(pending.from).min(STEP_MESSAGES as u64) as usize;
-    let slots = path.reader.slots(&files, pending.from, count).await?;
-    let Some(first) = slots.first() else {
+    let Some(first) = path.reader.slot(&files, pending.from).await? else {
         return Ok(Step::NotBefore(i64::MAX));
     };
     let now = clock::wall_ms();
     if first.tags_code > now {
         return Ok(Step::NotBefore(first.tags_code));
     }
+    let count = pending.end.since(pending.from).min(STEP_MESSAGES as u64) as usize;
+    let slots = path.reader.slots(&files, pending.from, count).await?;
     let mut bytes = 0usize;
     let mut messages = Vec::new();
     let mut to = pending.from;

@@ -55,6 +55,9 @@ impl DataPath {
 
     fn decode_batch(&self, request: &Request) -> Result<AtomicBatch, Refusal> {
         let asked = atomic::AtomicBatch::decode(&request.command.body).map_err(malformed)?;
+        if !asked.messages.is_empty() {
+            self.check_room()?;
+        }
         let messages = asked
             .messages
             .iter()
@@ -89,7 +92,7 @@ impl DataPath {
                 message.topic
             )));
         }
-        let max = self.settings().max_message_size;
+        let max = self.message_bytes_max(&self.settings());
         if message.body.len() > max {
             return Err(Refusal::MessageIllegal(format!(
                 "message body size over max value, MAX: {max} bytes"

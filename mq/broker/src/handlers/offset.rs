@@ -57,7 +57,8 @@ impl DataPath {
             topic,
             queue,
             offset,
-            only_advance: false,
+            // A repeat by a follower may have been overtaken.
+            only_advance: request.retried,
         };
         self.offsets.flush(&*self.judge);
         self.judge

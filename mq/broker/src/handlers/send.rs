@@ -5,7 +5,7 @@ use crate::data_path::{DataPath, or_refuse};
 use crate::records::{Incoming, Ready, incoming::Surroundings};
 use crate::request::Request;
 use mq_base::env::random;
-use mq_message::{CommitLogOffset, msg_id};
+use mq_message::{CommitLogOffset, QueueId, msg_id};
 use mq_remoting::code::{request as code, response};
 use mq_remoting::header::{SendMessageHeader, SendMessageResponse};
 use mq_remoting::{ByteStr, Command};
@@ -21,7 +21,13 @@ impl DataPath {
             // What may already be stored is found only after everything before is applied.
             return self.confirmed(request, move |path, request| {
                 match path.stored_before(&request, &ready) {
-                    Some(appended) => path.answer_send(&request, &Told::of(&ready), &appended),
+                    Some((queue, appended)) => {
+                        let mut told = Told::of(&ready);
+                        if ready.queue == ready.shown_queue {
+                            told.queue = queue.to_wire(); // the earlier try may have chosen another one
+                        }
+                        path.answer_send(&request, &told, &appended);
+                    }
                     None => path.propose_send(request, ready),
                 }
             });
@@ -30,18 +36,19 @@ impl DataPath {
     }
 
     /// Where all messages of a resend were stored by an earlier attempt.
-    fn stored_before(&self, request: &Request, ready: &Ready) -> Option<Appended> {
+    fn stored_before(&self, request: &Request, ready: &Ready) -> Option<(QueueId, Appended)> {
         let header = SendMessageHeader::decode_for(request.command.code, &request.command.ext).ok()?;
         let tries = header.reconsume_times.unwrap_or(0);
         let recent = self.view.recent();
         let found = |key: &String| recent.find(&ready.topic, tries, key);
         let places: Vec<_> = ready.unique_keys.iter().map(found).collect::<Option<_>>()?;
-        let first = places.first()?.0;
-        Some(Appended {
+        let (queue, first, _) = *places.first()?;
+        let appended = Appended {
             first,
-            physical: places.into_iter().map(|(_, at)| at).collect(),
+            physical: places.into_iter().map(|(_, _, at)| at).collect(),
             store_time_ms: 0,
-        })
+        };
+        Some((queue, appended))
     }
 
     fn prepare_send(&self, request: &Request) -> Result<Ready, Refusal> {
@@ -65,12 +72,15 @@ impl DataPath {
             born_host: request.caller.remote(),
             version: command.version,
         };
+        self.check_room()?;
         let settings = self.settings();
+        let body_bytes_max = self.message_bytes_max(&settings);
         let (plan, around) = {
             let state = self.view.state();
             let now_ms = self.now_ms(&state);
             let around = Surroundings {
                 settings: &settings,
+                body_bytes_max,
                 site: &self.site,
                 now_ms,
                 random: random::u64(),

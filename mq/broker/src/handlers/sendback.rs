@@ -52,6 +52,7 @@ impl DataPath {
 
     fn again(&self, request: &Request, asked: &ConsumerSendMsgBack, record: &Bytes) -> Result<Option<Append>, Refusal> {
         let record = RecordView::parse(record).map_err(|error| Refusal::Failed(error.to_string()))?;
+        self.check_room()?;
         let settings = self.settings();
         let state = self.view.state();
         let group = &*asked.group;

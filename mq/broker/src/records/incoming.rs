@@ -90,6 +90,8 @@ pub struct Plan {
 pub struct Surroundings<'a> {
     /// Settings in force.
     pub settings: &'a Settings,
+    /// Longest body, bytes.
+    pub body_bytes_max: usize,
     /// This broker.
     pub site: &'a Site,
     /// Wall clock, Unix milliseconds.
@@ -122,8 +124,8 @@ impl Surroundings<'_> {
 
     /// Builds the records of a send.
     pub fn build(&self, plan: Plan, sent: &Incoming<'_>) -> Result<Ready, Refusal> {
-        if sent.body.len() > self.settings.max_message_size {
-            let max = self.settings.max_message_size;
+        let max = self.body_bytes_max;
+        if sent.body.len() > max {
             return Err(Refusal::MessageIllegal(format!(
                 "message body size over max value, MAX: {max} bytes"
             )));

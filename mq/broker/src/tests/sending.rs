@@ -241,3 +241,98 @@ async fn messages_are_found_by_key_and_by_place() {
         assert_eq!(bed.call(view(wrong)).await.code, response::SYSTEM_ERROR, "{wrong}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_takes_offsets_but_no_messages() {
+    let world = mq_base::env::sim::World::new("n0", 4);
+    let bed = Testbed::on(&world, crate::config::Settings::defaults(), 1 << 20, None);
+    topic(&bed, "T", 1).await;
+    group(&bed, "G").await;
+    send(&bed, "T", &[], b"x").await;
+    bed.path.reader.note_full(true);
+    let refused = bed.call(send_command(send_header("T"), b"x")).await;
+    assert_eq!(refused.code, response::SERVICE_NOT_AVAILABLE);
+    let header = mq_remoting::header::UpdateConsumerOffset {
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        queue_id: Some(0),
+        commit_offset: Some(1),
+        broker_name: None,
+    };
+    assert_eq!(
+        bed.call(Command::request(code::UPDATE_CONSUMER_OFFSET, &header))
+            .await
+            .code,
+        0
+    );
+    bed.path.reader.note_full(false);
+    send(&bed, "T", &[], b"x").await;
+}
+
+/// Names and texts that cannot be stored must be refused by the judge: an entry that cannot be applied would stop every
+/// member of the group.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_applied_is_refused() {
+    use crate::ask::{LockQueues, OffsetCommit, QueueName};
+    let bed = Testbed::new();
+    topic(&bed, "T", 1).await;
+    let long = "x".repeat(70_000);
+    let config = |name: &str| TopicConfig::new(name, 1);
+    for name in ["", "a/b", "..", "a b", &long] {
+        let (reply, answer) = Reply::channel();
+        bed.solo.ask(Ask::UpsertTopic(
+            UpsertTopic {
+                config: config(name),
+                only_if_absent: false,
+            },
+            reply,
+        ));
+        assert!(answer.await.unwrap().is_err(), "{}", name.len());
+    }
+    topic(&bed, "named.like-a.broker", 1).await;
+    let sent = bed.call(send_command(send_header("named.like-a.broker"), b"x")).await;
+    assert_eq!(sent.code, response::INVALID_PARAMETER);
+    for (group, owner) in [(long.as_str(), "c"), ("G", long.as_str()), ("", "c")] {
+        let (reply, answer) = Reply::channel();
+        let queues = vec![QueueName {
+            topic: "T".into(),
+            queue: 0.into(),
+        }];
+        bed.solo.ask(Ask::Lock(
+            LockQueues {
+                group: group.into(),
+                owner: owner.into(),
+                queues,
+            },
+            reply,
+        ));
+        assert!(answer.await.unwrap().is_err());
+    }
+    let commit = OffsetCommit {
+        group: long.as_str().into(),
+        topic: "T".into(),
+        queue: 0.into(),
+        offset: 1.into(),
+        only_advance: false,
+    };
+    let (reply, answer) = Reply::channel();
+    bed.solo.ask(Ask::CommitOffsets(vec![commit.clone()], reply));
+    answer.await.unwrap().unwrap();
+    assert!(bed.path.view.state().offsets.iter().next().is_none(), "dropped");
+    let (reply, answer) = Reply::channel();
+    bed.solo.ask(Ask::ResetOffsets(vec![commit], reply));
+    assert!(answer.await.unwrap().is_err());
+    let (reply, answer) = Reply::channel();
+    bed.solo.ask(Ask::OpenProducer(long.as_str().into(), reply));
+    assert!(answer.await.unwrap().is_err());
+    let (reply, answer) = Reply::channel();
+    bed.solo.ask(Ask::Append(crate::ask::Append {
+        topic: "T".into(),
+        queue: 0.into(),
+        records: BytesMut::from(&[0u8; 100][..]),
+        create: None,
+        reply,
+    }));
+    assert!(answer.await.unwrap().is_err(), "no record");
+    send(&bed, "T", &[], b"still alive").await;
+}
