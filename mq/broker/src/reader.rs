@@ -11,7 +11,7 @@ use mq_store::{ConsumeQueues, CqEntry, Log, LogId, Lookup, QueueRef, RaftIndex, 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// A queue entry: where a record lies and how large it is.
 pub type Slot = CqEntry;
@@ -26,6 +26,8 @@ pub struct Reader {
     dir: PathBuf,
     /// The disk is fuller than the settings allow.
     full: Arc<AtomicBool>,
+    /// Broker id that consumers of old messages are sent to; 0 is the leader.
+    reader_of_old: Arc<AtomicI64>,
 }
 
 /// What a look into a queue found.
@@ -114,6 +116,7 @@ impl Reader {
             disk,
             dir,
             full: Arc::default(),
+            reader_of_old: Arc::default(),
         }
     }
 
@@ -320,6 +323,16 @@ impl Reader {
         if self.full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(full, "the disk of the log");
         }
+    }
+
+    /// Broker id that consumers of old messages are sent to.
+    pub fn reader_of_old(&self) -> i64 {
+        self.reader_of_old.load(Ordering::Relaxed)
+    }
+
+    /// Sends consumers of old messages there.
+    pub fn set_reader_of_old(&self, broker_id: i64) {
+        self.reader_of_old.store(broker_id, Ordering::Relaxed);
     }
 
     /// Longest message the log can hold, well below a segment: an entry lies in one segment.

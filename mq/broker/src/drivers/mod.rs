@@ -4,6 +4,7 @@
 mod halves;
 mod offsets;
 mod pulls;
+mod readers;
 mod retention;
 mod schedule;
 
@@ -49,6 +50,10 @@ pub fn start(
         spawn("retention", Box::pin(retention::run(path.clone()))),
     ];
     if let Some(group) = group {
+        tasks.push(spawn(
+            "readers of old",
+            Box::pin(readers::run(path.clone(), group.clone())),
+        ));
         tasks.push(spawn("purge", Box::pin(retention::purge(path.clone(), group))));
     }
     tasks

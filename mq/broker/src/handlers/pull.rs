@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Longest a pull may wait, whatever the client says: it must not outlive its client by much.
 const HOLD_MAX: Duration = Duration::from_secs(60);
+/// Broker id of the leader.
+const LEADER: i64 = 0;
 /// Size of a consume queue entry, for the bound on scanning.
 const ENTRY_BYTES: usize = 20;
 
@@ -43,6 +45,22 @@ struct Look {
     next: QueueOffset,
     bounds: Queue,
     found: Vec<(QueueOffset, Slot)>,
+}
+
+/// What a group may do.
+#[derive(Clone, Copy)]
+struct Allowed {
+    consume: bool,
+    broadcast: bool,
+}
+
+impl Allowed {
+    fn by(config: &GroupConfig) -> Self {
+        Self {
+            consume: config.consume_enable,
+            broadcast: config.consume_broadcast_enable,
+        }
+    }
 }
 
 impl Look {
@@ -167,13 +185,13 @@ impl DataPath {
         }
         {
             let state = self.view.state();
-            let group = self.group_or_default(&state, &asked.consumer_group)?;
-            if !group.consume_enable {
-                return denied(format!("subscription group no permission, {}", group.name));
+            let group = self.allowed(&state, &asked.consumer_group)?;
+            if !group.consume {
+                return denied(format!("subscription group no permission, {}", asked.consumer_group));
             }
             check_topic(&state, asked)?;
             if asked.sys_flag & pull_flag::SUBSCRIPTION == 0 {
-                let broadcast = group.consume_broadcast_enable;
+                let broadcast = group.broadcast;
                 drop(state);
                 return self.registered_filter(asked, broadcast);
             }
@@ -182,28 +200,29 @@ impl DataPath {
         parse_filter(asked.expression_type.as_deref(), expression)
     }
 
-    /// Configuration of a group; a missing one is created on the side where that is allowed.
-    fn group_or_default(&self, state: &State, group: &str) -> Result<GroupConfig, Refusal> {
+    /// What a group may do; a missing one is created on the side where that is allowed.
+    fn allowed(&self, state: &State, group: &str) -> Result<Allowed, Refusal> {
         if let Some(config) = state.groups.get(group) {
-            return Ok(config.clone());
+            return Ok(Allowed::by(config));
         }
         let missing = || Refusal::GroupMissing(group.into());
         let settings = self.settings();
         if names::is_system_group(group) {
-            return Ok(GroupConfig::new(group));
+            return Ok(Allowed::by(&GroupConfig::new(group)));
         }
         if !settings.auto_create_subscription_group || state.groups.len() >= settings.groups_max {
             return Err(missing());
         }
         names::check_group(group).map_err(|error| Refusal::Invalid(error.to_string()))?;
         let config = GroupConfig::new(group);
+        let (allowed, retry_queues) = (Allowed::by(&config), config.retry_queues);
         let wanted = UpsertGroup {
-            config: config.clone(),
+            config,
             only_if_absent: true,
-            retry_topic: Some(Box::new(TopicConfig::new(names::retry(group), config.retry_queues))),
+            retry_topic: Some(Box::new(TopicConfig::new(names::retry(group), retry_queues))),
         };
         self.judge.ask(Ask::UpsertGroup(wanted, Reply::none()));
-        Ok(config)
+        Ok(allowed)
     }
 
     /// The filter the group's consumers registered by heartbeat.
@@ -355,7 +374,6 @@ impl DataPath {
                 response::PULL_RETRY_IMMEDIATELY,
                 pull.offset,
                 look.bounds,
-                Vec::new(),
             );
         }
         let code = look.status.code(pull.offset);
@@ -372,7 +390,7 @@ impl DataPath {
                 only_advance: false,
             }));
         }
-        answer(&pull, look.status, code, look.next, look.bounds, Vec::new());
+        answer(&pull, look.status, code, look.next, look.bounds);
     }
 
     fn confirm_illegal(self: &Arc<Self>, pull: Pull) {
@@ -388,7 +406,7 @@ impl DataPath {
         match self.reader.records(&look.found) {
             Ok(Records::Ready(records)) => {
                 self.count(&pull, &records);
-                answer_records(&pull, &look, records, look.next);
+                answer_records(&pull, &look, records, look.next, LEADER);
             }
             Ok(Records::Cold) => {
                 let path = self.clone();
@@ -402,6 +420,16 @@ impl DataPath {
         let bytes = records.iter().map(Bytes::len).sum::<usize>();
         let messages = records.len() as u64;
         self.stats.handed_out(&pull.topic, &pull.group, messages, bytes as u64);
+    }
+
+    /// Broker id a consumer that reads old messages should turn to: a follower that keeps up, where followers serve reads,
+    /// so that the leader's disk is left to the writers.
+    fn reader_of_old(&self) -> i64 {
+        if self.settings().slave_read_enable {
+            self.reader.reader_of_old()
+        } else {
+            LEADER
+        }
     }
 
     async fn answer_cold(&self, pull: Pull, mut look: Look) {
@@ -426,7 +454,7 @@ impl DataPath {
                 };
                 look.found.truncate(records.len());
                 self.count(&pull, &records);
-                answer_records(&pull, &look, records, next);
+                answer_records(&pull, &look, records, next, self.reader_of_old());
             }
             Err(error) => refuse_damaged(&pull, &error),
         }
@@ -464,13 +492,21 @@ fn parse_filter(kind: Option<&str>, expression: &str) -> Result<TagFilter, Refus
     }
 }
 
-fn answer_records(pull: &Pull, look: &Look, records: Vec<Bytes>, next: QueueOffset) {
+fn answer_records(pull: &Pull, look: &Look, records: Vec<Bytes>, next: QueueOffset, suggested: i64) {
     let status = if records.is_empty() {
         Status::MessageWasRemoving
     } else {
         Status::Found
     };
-    answer(pull, status, status.code(pull.offset), next, look.bounds, records);
+    answer_with(
+        pull,
+        status,
+        status.code(pull.offset),
+        next,
+        look.bounds,
+        records,
+        suggested,
+    );
 }
 
 /// The bytes are not what the queue entry says: a person must look. The client tries again; another member may be whole.
@@ -479,9 +515,21 @@ fn refuse_damaged(pull: &Pull, error: &std::io::Error) {
     pull.request.refuse(&Refusal::Failed(format!("read messages: {error}")));
 }
 
-fn answer(pull: &Pull, status: Status, code: i32, next: QueueOffset, bounds: Queue, body: Vec<Bytes>) {
+fn answer(pull: &Pull, status: Status, code: i32, next: QueueOffset, bounds: Queue) {
+    answer_with(pull, status, code, next, bounds, Vec::new(), LEADER);
+}
+
+fn answer_with(
+    pull: &Pull,
+    status: Status,
+    code: i32,
+    next: QueueOffset,
+    bounds: Queue,
+    body: Vec<Bytes>,
+    suggested: i64,
+) {
     let header = PullMessageResponse {
-        suggest_which_broker_id: 0,
+        suggest_which_broker_id: suggested,
         next_begin_offset: next.to_wire(),
         min_offset: bounds.min.to_wire(),
         max_offset: bounds.next.to_wire(),
