@@ -19,7 +19,7 @@ struct Flags {
     what: What,
 }
 
-const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples (the name servers of `mq` come from --namesrv or NAMESRV_ADDR):
   loadtest mq --namesrv 127.0.0.1:9876 --batch 32 --in-flight 256 --consumers 1
   loadtest mq --dir /tmp/mq --rate 20000 --duration 30 --json
   loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2

@@ -1,4 +1,4 @@
-//! `loadtest drill`: kill, stop or cut off members under mixed load, then compare every answer with what is in the queues.
+//! `loadtest drill`: kill, freeze or end members under mixed load, then compare every answer with what is in the queues.
 //!
 //! Traffic is in `traffic.rs`, faults in `faults.rs`, the final reading in `reading.rs`, the comparison in [`books`].
 

@@ -3,6 +3,8 @@
 //! The programs around the clients lie in `java/` and `go/`; each runs named scenarios and prints `PASS` or `FAIL`. This
 //! library fetches the clients ([`java`], [`go`]), starts clusters ([`stage`]) and runs the programs ([`run`]); the tests
 //! say which scenarios. Nothing is skipped: a missing tool fails a test with a sentence.
+//!
+//! It does not test `mq-client`, which has tests of its own. Start reading at `tests/clients.rs`.
 
 // Tests with real processes, never simulated.
 #![allow(clippy::disallowed_methods)]
