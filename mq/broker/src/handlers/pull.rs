@@ -382,6 +382,8 @@ impl DataPath {
             return self.confirm_illegal(pull);
         }
         if look.status == Status::OffsetReset {
+            // A commit that came with this pull must be swallowed by the reset, not undo it once it is taken.
+            self.offsets.flush(&*self.judge);
             self.judge.ask(Ask::ResetTaken(OffsetCommit {
                 group: pull.group.clone(),
                 topic: pull.topic.clone(),
