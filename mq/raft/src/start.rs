@@ -310,7 +310,8 @@ async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<
         let membership = server.membership_config.membership();
         let me = server.id;
         let mut greatest = log.tail().last;
-        let mut all = true;
+        // A log that lost even its membership knows nobody to ask: that is no agreement.
+        let mut all = membership.voter_ids().next().is_some();
         for id in membership.voter_ids().filter(|id| *id != me) {
             let Some(member) = membership.get_node(&id) else {
                 continue;
@@ -325,10 +326,14 @@ async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<
         if all {
             caution.floor(greatest);
         }
-        // A leader's commit, seen now, covers whatever was acknowledged before the power went.
+        // A leader's commit, seen now, covers whatever was acknowledged before the power went. Of its own term only: until
+        // then a new leader does not know itself how much was committed before it.
         if server.current_leader.is_some_and(|leader| leader != me) && target.is_none() {
-            let committed = raft.metrics().borrow_watched().cluster_committed;
-            target = committed.map(|id| id.index);
+            let metrics = raft.metrics().borrow_watched().clone();
+            let own = metrics
+                .cluster_committed
+                .filter(|id| id.leader_id == metrics.vote.leader_id);
+            target = own.map(|id| id.index);
         }
         // Elected by members that knew the floor: nothing is missing here.
         let leads = server.state == openraft::ServerState::Leader && server.vote.committed;
