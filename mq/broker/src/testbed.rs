@@ -176,16 +176,16 @@ impl ProducerChannels for Producers {
 
 /// A client's connection.
 struct Client {
-    answers: mpsc::UnboundedSender<Command>,
+    answers: mpsc::Sender<Command>,
 }
 
 impl Caller for Client {
     fn respond(&self, answer: Command) {
-        let _ = self.answers.send(answer);
+        let _ = self.answers.try_send(answer);
     }
 
     fn respond_parts(&self, head: Command, parts: Vec<Bytes>) {
-        let _ = self.answers.send(head.with_body(parts.concat()));
+        let _ = self.answers.try_send(head.with_body(parts.concat()));
     }
 
     fn remote(&self) -> SocketAddr {
@@ -313,13 +313,14 @@ impl Testbed {
     }
 
     /// Sends a request and gives back where its answer will come.
-    pub fn send(&self, command: Command) -> mpsc::UnboundedReceiver<Command> {
+    pub fn send(&self, command: Command) -> mpsc::Receiver<Command> {
         self.send_as(command, false)
     }
 
     /// The same, perhaps as a resend.
-    pub fn send_as(&self, command: Command, retried: bool) -> mpsc::UnboundedReceiver<Command> {
-        let (answers, answer) = mpsc::unbounded_channel();
+    pub fn send_as(&self, command: Command, retried: bool) -> mpsc::Receiver<Command> {
+        // One answer, and room to see one too many.
+        let (answers, answer) = mpsc::channel(2);
         let mut request = Request::new(command, Arc::new(Client { answers }));
         request.retried = retried;
         assert!(self.path.serve(request).is_ok(), "a request of the data path");

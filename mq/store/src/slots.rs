@@ -45,14 +45,7 @@ impl SlotFile {
     /// Opens or makes the file. The caller syncs the folder.
     pub fn open(disk: &dyn Disk, path: &Path, magic: u32) -> io::Result<(SlotFile, Held)> {
         let file = disk.open(path, OpenMode::CreateReadWrite)?;
-        let mut bytes = vec![0; 2 * SLOT_LEN];
-        let mut have = 0;
-        while have < bytes.len() {
-            match file.read_at(&mut bytes[have..], have as u64)? {
-                0 => break,
-                n => have += n,
-            }
-        }
+        let (bytes, have) = both_slots(&*file)?;
         if have < bytes.len() {
             file.write_all_vectored_at(&[&bytes[have..]], have as u64)?;
             file.sync_all()?;
@@ -73,15 +66,7 @@ impl SlotFile {
     /// What the file holds, without changing it.
     pub fn look(disk: &dyn Disk, path: &Path, magic: u32) -> io::Result<Held> {
         let file = disk.open(path, OpenMode::Read)?;
-        let mut bytes = vec![0; 2 * SLOT_LEN];
-        let mut have = 0;
-        while have < bytes.len() {
-            match file.read_at(&mut bytes[have..], have as u64)? {
-                0 => break,
-                n => have += n,
-            }
-        }
-        Ok(read(&bytes, magic).1)
+        Ok(read(&both_slots(&*file)?.0, magic).1)
     }
 
     /// Makes `value` the durable content.
@@ -119,6 +104,19 @@ impl SlotFile {
         self.file.write_all_vectored_at(&[&bytes], (slot * SLOT_LEN) as u64)?;
         self.file.sync_data()
     }
+}
+
+/// The bytes of both slots, zeros where the file ends early, and how many bytes the file has of them.
+fn both_slots(file: &dyn File) -> io::Result<(Vec<u8>, usize)> {
+    let mut bytes = vec![0; 2 * SLOT_LEN];
+    let mut have = 0;
+    while have < bytes.len() {
+        match file.read_at(&mut bytes[have..], have as u64)? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    Ok((bytes, have))
 }
 
 /// The slot that holds the value and its sequence, and the value.
