@@ -79,6 +79,8 @@ pub struct Running {
     server: Arc<Server>,
     address: SocketAddr,
     stop: StopSource,
+    /// Pulled after the last answer, because held pulls are answered by a driver.
+    late_stop: StopSource,
     /// Separate, so that a broker that drains is out of the name servers before.
     register_stop: StopSource,
     serving: Vec<TaskHandle>,
@@ -186,6 +188,7 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         leaving: Mutex::default(),
     });
     let (stop, stopped) = StopSource::new();
+    let (late_stop, stopped_late) = StopSource::new();
     let (register_stop, register_stopped) = StopSource::new();
     let server = Server::new(server_options(&settings), Arc::new(Front(broker.clone())))?;
     let mut serving = Vec::new();
@@ -196,12 +199,14 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
             async move { server.serve(listener, stopped).await },
         ));
     }
-    background(&broker, &server, &stopped).await?;
+    tracing::info!(%address, "clients can connect");
+    background(&broker, &server, &stopped_late).await?;
     let mut running = Running {
         broker: broker.clone(),
         server,
         address,
         stop,
+        late_stop,
         register_stop,
         serving,
         registering: None,
@@ -468,7 +473,7 @@ impl Running {
             tracing::error!("the data path was set up twice");
         }
         let channels = Arc::new(Channels::new(&broker));
-        self.drivers = drivers::start(&data, channels, Some(group.clone()), &self.stop.listener());
+        self.drivers = drivers::start(&data, channels, Some(group.clone()), &self.late_stop.listener());
         self.failed = group.failed();
         drop(
             broker
@@ -565,10 +570,24 @@ impl Running {
             self.go_on_forwarding(drain, &others).await;
         }
         self.stop.stop();
-        for ending in self.serving.drain(..).chain(self.drivers.drain(..)) {
-            let _ = clock::timeout(IN_FLIGHT_DRAIN * 2, ending).await;
+        self.answer_in_flight().await;
+        self.late_stop.stop();
+        for driver in self.drivers.drain(..) {
+            let _ = clock::timeout(IN_FLIGHT_DRAIN, driver).await;
         }
         self.stop_group().await;
+    }
+
+    /// Waits until what was read is answered and the connections are closed. Held pulls are ended, not waited for.
+    async fn answer_in_flight(&mut self) {
+        let polls = self.broker.data.get().map(|data| data.polls.clone());
+        let deadline = clock::now() + IN_FLIGHT_DRAIN * 2;
+        while self.serving.iter().any(|serving| !serving.is_finished()) && clock::now() < deadline {
+            if let Some(polls) = &polls {
+                polls.wake_all();
+            }
+            clock::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn other_members(&self) -> Vec<NodeId> {

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use rig::{Client, PATIENCE, bodies, free_ports, message, offset};
+use rig::{Client, PATIENCE, bodies, consumer_ids, free_ports, heartbeat, message, offset};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -219,4 +219,29 @@ async fn a_group_that_has_no_majority_says_so_in_time() {
         answer.code, 2,
         "a pull is told to come again, never that its offset is wrong"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_connected_to_different_members_see_one_list_also_after_the_leader_died() {
+    let mut group = Group::start();
+    let (first, second) = (Client::new(), Client::new());
+    let leader = first.leader(&group.addrs()).await;
+    let followers: Vec<usize> = (0..3).filter(|n| *n != leader).collect();
+    let both = Ok(vec!["c1".to_owned(), "c2".to_owned()]);
+    first.ask(&group.addr(followers[0]), heartbeat("c1", "G")).await;
+    // As every consumer does, this one sends heartbeats to all members: it counts once.
+    for n in 0..3 {
+        second.ask(&group.addr(n), heartbeat("c2", "G")).await;
+    }
+    for n in 0..3 {
+        // What a follower tells its leader takes a moment.
+        let begun = Instant::now();
+        while consumer_ids(&first, &group.addr(n), "G").await != both {
+            assert!(begun.elapsed() < PATIENCE);
+        }
+    }
+    group.kill(leader);
+    // The first list of the new leader is whole: a part of it would make consumers take queues from each other.
+    assert_eq!(consumer_ids(&first, &group.addr(followers[0]), "G").await, both);
+    assert_eq!(consumer_ids(&second, &group.addr(followers[1]), "G").await, both);
 }

@@ -11,7 +11,7 @@ use mq_remoting::body::{self, RaftStatus, TopicStatsTable};
 use mq_remoting::code::{request as code, response};
 use mq_remoting::header::{ConsumerGroupHeader, CreateTopic, HeartbeatResponse, TopicHeader};
 use mq_remoting::{Command, Header};
-use rig::{Client, bodies, free_ports, message, offset};
+use rig::{Client, bodies, consumer_ids, free_ports, heartbeat, message, offset};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -94,17 +94,14 @@ async fn a_held_pull_is_answered_by_the_next_message() {
     let (found, _) = tokio::join!(held, sent);
     assert_eq!((found.code, found.remark.as_deref()), (0, Some("FOUND")));
     assert_eq!(bodies(&found), ["second"]);
+    // A pull that is held does not hold up the stop either.
+    let addr = broker.addr.clone();
+    let held = tokio::spawn(async move { client.pull(&addr, "T", 0, 2, 15_000).await.code });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = std::time::Instant::now();
     broker.running.stop(Duration::ZERO).await;
-}
-
-fn heartbeat(client: &str, group: &str) -> Command {
-    let text = format!(
-        "{{\"clientID\":\"{client}\",\"consumerDataSet\":[{{\"consumeFromWhere\":\"CONSUME_FROM_LAST_OFFSET\",\
-         \"consumeType\":\"CONSUME_PASSIVELY\",\"groupName\":\"{group}\",\"messageModel\":\"CLUSTERING\",\
-         \"subscriptionDataSet\":[{{\"expressionType\":\"TAG\",\"subString\":\"*\",\"subVersion\":1,\"topic\":\"T\"}}],\
-         \"unitMode\":false}}],\"producerDataSet\":[{{\"groupName\":\"P\"}}]}}"
-    );
-    Command::bare_request(code::HEART_BEAT).with_body(text.into_bytes())
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(held.await.unwrap(), response::PULL_NOT_FOUND);
 }
 
 #[derive(Default)]
@@ -115,21 +112,6 @@ impl Inbound for Notices {
         assert_eq!(command.code, code::NOTIFY_CONSUMER_IDS_CHANGED);
         let header = ConsumerGroupHeader::decode(&command.ext).unwrap();
         self.0.lock().unwrap().push(header.consumer_group.to_string());
-    }
-}
-
-async fn consumer_ids(client: &Client, addr: &str, group: &str) -> Result<Vec<String>, (i32, String)> {
-    let header = ConsumerGroupHeader {
-        consumer_group: group.into(),
-    };
-    let answer = client
-        .ask(addr, Command::request(code::GET_CONSUMER_LIST_BY_GROUP, &header))
-        .await;
-    match answer.code {
-        0 => Ok(body::from_slice::<body::ConsumerIds>(&answer.body)
-            .unwrap()
-            .consumer_id_list),
-        code => Err((code, answer.remark.unwrap_or_default().to_string())),
     }
 }
 

@@ -193,7 +193,6 @@ fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = task::runtime(settings.client_threads).context("start the runtime of the clients")?;
     runtime.block_on(async {
         let running = run::start(settings, sockets()?).await?;
-        tracing::info!(address = %running.address(), "clients can connect");
         tokio::select! {
             biased;
             reason = running.failed() => {

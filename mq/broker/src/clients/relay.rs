@@ -21,6 +21,8 @@ use std::time::Duration;
 pub const REPORT_EVERY: Duration = Duration::from_secs(20);
 /// How long a new leader waits for reports before it answers without them.
 const REPORTS_WAIT: Duration = Duration::from_secs(1);
+/// A member that a leader has heard of within this time lives.
+const LIVE_WITHIN: Duration = Duration::from_millis(200);
 /// How long a report may take.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of the search for silent clients.
@@ -270,10 +272,31 @@ impl Broker {
         self.found_groups(&all);
         self.check_complete();
         let broker = self.clone();
-        self.spawner.spawn("reports of members", async move {
-            clock::sleep(REPORTS_WAIT).await;
+        drop(self.spawner.spawn("reports of members", async move {
+            let deadline = clock::now() + REPORTS_WAIT;
+            while clock::now() < deadline && !*broker.clients.complete.borrow() {
+                clock::sleep(LIVE_WITHIN).await;
+                if broker.live_members_reported() {
+                    break;
+                }
+            }
             broker.complete_anyway(term);
-        });
+        }));
+    }
+
+    /// Whether all members that this leader has heard of lately have reported. Asked only some time after the election:
+    /// by then those that live have answered a heartbeat.
+    fn live_members_reported(&self) -> bool {
+        let Some(group) = self.group() else { return false };
+        let own = group.id();
+        let reports = self.clients.reports.lock();
+        let lives = |heard: Option<u64>| heard.is_some_and(|ms| ms < LIVE_WITHIN.as_millis() as u64);
+        let mut live = group
+            .status()
+            .members
+            .into_iter()
+            .filter(|member| lives(member.heard_ms_ago));
+        live.all(|member| member.member.id == own || reports.from.contains(&member.member.id))
     }
 
     /// A member that does not lead knows its own clients only.

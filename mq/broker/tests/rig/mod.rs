@@ -5,7 +5,7 @@
 use mq_net::{ClientOptions, Inbound, Remoting};
 use mq_remoting::body::{self, RaftStatus};
 use mq_remoting::code::request as code;
-use mq_remoting::header::{PullMessage, SendMessageHeader, SendMessageResponse, SendMessageV2};
+use mq_remoting::header::{ConsumerGroupHeader, PullMessage, SendMessageHeader, SendMessageResponse, SendMessageV2};
 use mq_remoting::{ByteStr, Command, Header};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -104,6 +104,33 @@ pub fn message(topic: &str, key: &str, text: &str) -> Command {
         broker_name: None,
     });
     Command::request(code::SEND_MESSAGE_V2, &header).with_body(text.as_bytes().to_vec())
+}
+
+/// A client with one consumer and one producer group.
+pub fn heartbeat(client: &str, group: &str) -> Command {
+    let text = format!(
+        "{{\"clientID\":\"{client}\",\"consumerDataSet\":[{{\"consumeFromWhere\":\"CONSUME_FROM_LAST_OFFSET\",\
+         \"consumeType\":\"CONSUME_PASSIVELY\",\"groupName\":\"{group}\",\"messageModel\":\"CLUSTERING\",\
+         \"subscriptionDataSet\":[{{\"expressionType\":\"TAG\",\"subString\":\"*\",\"subVersion\":1,\"topic\":\"T\"}}],\
+         \"unitMode\":false}}],\"producerDataSet\":[{{\"groupName\":\"P\"}}]}}"
+    );
+    Command::bare_request(code::HEART_BEAT).with_body(text.into_bytes())
+}
+
+/// The clients of a consumer group, or code and remark.
+pub async fn consumer_ids(client: &Client, addr: &str, group: &str) -> Result<Vec<String>, (i32, String)> {
+    let header = ConsumerGroupHeader {
+        consumer_group: group.into(),
+    };
+    let answer = client
+        .ask(addr, Command::request(code::GET_CONSUMER_LIST_BY_GROUP, &header))
+        .await;
+    match answer.code {
+        0 => Ok(body::from_slice::<body::ConsumerIds>(&answer.body)
+            .unwrap()
+            .consumer_id_list),
+        code => Err((code, answer.remark.unwrap_or_default().to_string())),
+    }
 }
 
 /// Where a send went.
