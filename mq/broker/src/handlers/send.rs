@@ -40,7 +40,12 @@ impl DataPath {
         let header = SendMessageHeader::decode_for(request.command.code, &request.command.ext).ok()?;
         let tries = header.reconsume_times.unwrap_or(0);
         let recent = self.view.recent();
-        let found = |key: &String| recent.find(&ready.topic, tries, key);
+        // One message object may have been sent to several queues: where the client names the queue, only that one counts.
+        let named = QueueId::from_wire(header.queue_id) == Some(ready.shown_queue);
+        let found = |key: &String| {
+            let place = recent.find(&ready.topic, tries, key)?;
+            (!named || place.0 == ready.queue).then_some(place)
+        };
         let places: Vec<_> = ready.unique_keys.iter().map(found).collect::<Option<_>>()?;
         let (queue, first, _) = *places.first()?;
         let appended = Appended {
