@@ -30,7 +30,8 @@ pub enum OpenMode {
 /// Room on a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Size of the file system.
+    /// What is used and what is free together: the part of the file system that programs can ever fill. As `df` and RocketMQ
+    /// count it, so that a reserved part is neither used nor free.
     pub total: u64,
     /// What an unprivileged program may still write.
     pub free: u64,
@@ -172,8 +173,9 @@ impl Disk for RealDisk {
 
     fn free_space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
         Ok(Space {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            total: used.saturating_add(stat.f_bavail).saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }
