@@ -141,7 +141,7 @@ impl SimDisk {
         self.state.lock().faults.clear();
     }
 
-    /// Limits the room; `None` lifts the limit.
+    /// Limits the room as a quota does: [`Disk::free_space`] does not know of it. `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
     }
@@ -235,7 +235,9 @@ impl State {
 
     fn check_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if self.used().saturating_add(more) > capacity => Err(io::ErrorKind::StorageFull.into()),
+            Some(capacity) if more > 0 && self.used().saturating_add(more) > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
             _ => Ok(()),
         }
     }
@@ -420,11 +422,10 @@ impl Disk for Arc<SimDisk> {
     }
 
     fn free_space(&self, _dir: &Path) -> io::Result<Space> {
-        let state = self.state.lock();
-        let total = state.capacity.unwrap_or(UNLIMITED);
+        let used = self.state.lock().used();
         Ok(Space {
-            total,
-            free: total.saturating_sub(state.used()),
+            total: UNLIMITED,
+            free: UNLIMITED.saturating_sub(used),
         })
     }
 
