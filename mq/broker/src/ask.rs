@@ -200,6 +200,8 @@ pub struct DeliverTimers {
     pub from: QueueOffset,
     /// Progress after it.
     pub to: QueueOffset,
+    /// When the last of them is due, in log time (Unix milliseconds); the judge refuses what comes before.
+    pub due_ms: i64,
     /// Messages rebuilt under their real topics. Those whose topic is gone are dropped by the judge.
     pub messages: Vec<Outgoing>,
     /// The answer.

@@ -225,6 +225,11 @@ impl Broker {
         self.gate.group()
     }
 
+    /// The data path, once the group has started.
+    pub fn data_path(&self) -> Option<&Arc<DataPath>> {
+        self.data.get()
+    }
+
     /// Own node id, once the group has started.
     pub fn own_id(&self) -> Option<NodeId> {
         self.group().map(Group::id)

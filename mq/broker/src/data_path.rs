@@ -89,9 +89,10 @@ impl DataPath {
         settings.max_message_size.min(self.reader.message_bytes_max())
     }
 
-    /// Wall clock, but never behind log time.
+    /// Wall clock, but never behind log time. A wall clock that was set back must not stop what waits for a time; one that
+    /// runs ahead is harmless, because the judge goes by log time.
     pub(crate) fn now_ms(&self, state: &State) -> i64 {
-        clock::wall_ms().max(state.log_time_ms)
+        clock::wall_ms().max(state.log_time_ms).max(self.view.log_now_ms())
     }
 
     /// Runs `work` on the client side's runtime.

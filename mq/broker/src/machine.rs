@@ -116,6 +116,7 @@ impl Application for Machine {
     }
 
     fn applied(&mut self, _last: LogId) {
+        self.view.ran();
         for ((_, queue), topic) in self.touched.drain() {
             self.polls.arrived(&QueueName { topic, queue });
         }
@@ -143,6 +144,7 @@ impl Application for Machine {
             index.restore(install)?;
         }
         *self.view.write() = state;
+        self.view.ran();
         self.view.recent().clear();
         self.polls.wake_all();
         Ok(())

@@ -14,6 +14,10 @@ pub(super) fn deliver(draft: &mut Draft<'_>, mut ask: DeliverTimers) {
         let text = format!("delay level {} is at {current:?}, not at {}", ask.level, ask.from);
         return ask.reply.send(Err(Refusal::Illegal(text)));
     }
+    if ask.due_ms > draft.state.log_time_ms {
+        let text = format!("not before {}; log time is {}", ask.due_ms, draft.state.log_time_ms);
+        return ask.reply.send(Err(Refusal::Illegal(text)));
+    }
     for message in &ask.messages {
         if let Err(error) = check::record(message) {
             return ask.reply.send(Err(error));

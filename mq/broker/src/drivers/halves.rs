@@ -57,7 +57,7 @@ enum Verdict {
 
 impl Driver {
     async fn round(&mut self) -> io::Result<()> {
-        let now = clock::wall_ms();
+        let now = self.path.now_ms(&self.path.view.state());
         let settings = self.path.settings();
         let due = self.due(&settings, now);
         let (mut checked, mut given_up) = (Vec::new(), Vec::new());

@@ -50,7 +50,8 @@ pub(super) async fn run(path: Arc<DataPath>) {
                 // Something was delivered: look again at once.
             }
             Ok(Some(next_ms)) => {
-                let pause = u64::try_from(next_ms - clock::wall_ms())
+                let now_ms = path.now_ms(&path.view.state());
+                let pause = u64::try_from(next_ms - now_ms)
                     .unwrap_or(0)
                     .clamp(1, LOOK_EVERY_MS);
                 clock::sleep(Duration::from_millis(pause)).await;
@@ -119,7 +120,7 @@ async fn step(path: &DataPath, pending: Pending) -> io::Result<Step> {
     let Some(first) = path.reader.slot(&files, pending.from).await? else {
         return Ok(Step::NotBefore(i64::MAX));
     };
-    let now = clock::wall_ms();
+    let now = path.now_ms(&path.view.state());
     if first.tags_code > now {
         return Ok(Step::NotBefore(first.tags_code));
     }
@@ -128,6 +129,7 @@ async fn step(path: &DataPath, pending: Pending) -> io::Result<Step> {
     let mut bytes = 0usize;
     let mut messages = Vec::new();
     let mut to = pending.from;
+    let mut due_ms = i64::MIN;
     for slot in slots.iter().take_while(|slot| slot.tags_code <= now) {
         bytes += slot.size as usize;
         if bytes > STEP_BYTES && to > pending.from {
@@ -135,11 +137,13 @@ async fn step(path: &DataPath, pending: Pending) -> io::Result<Step> {
         }
         messages.extend(rebuilt(path, pending.level, to, slot).await?);
         to = to.plus(1);
+        due_ms = due_ms.max(slot.tags_code);
     }
     Ok(Step::Due(DeliverTimers {
         level: pending.level,
         from: pending.from,
         to,
+        due_ms,
         messages,
         reply: Reply::none(),
     }))

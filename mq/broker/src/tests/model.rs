@@ -427,6 +427,7 @@ impl Run {
             level,
             from,
             to,
+            due_ms: i64::MIN,
             messages,
             reply: Reply::none(),
         }));
