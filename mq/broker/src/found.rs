@@ -92,7 +92,7 @@ impl Broker {
                     ready: false,
                     ..now.clone()
                 });
-                tokio::select! {
+                tokio::select! { biased;
                     _ = clock::timeout(FOUND_TIMEOUT, done) => {}
                     _ = leadership.changed() => continue,
                 }

@@ -113,7 +113,7 @@ impl Registrar {
                 }
             };
             let until = clock::now() + pause;
-            tokio::select! {
+            tokio::select! { biased;
                 () = stop.wait() => return,
                 () = clock::sleep_until(until) => {}
                 () = changed(&mut leadership) => {}

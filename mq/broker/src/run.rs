@@ -317,7 +317,7 @@ async fn background(broker: &Arc<Broker>, server: &Arc<Server>, stop: &Stop) -> 
     let spawn = |name, future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let stop = stop.clone();
         drop(broker.spawner.spawn(name, async move {
-            tokio::select! { () = stop.wait() => {}, () = future => {} }
+            tokio::select! { biased; () = stop.wait() => {}, () = future => {} }
         }));
     };
     spawn("clients", Box::pin(broker.clone().keep_clients()));

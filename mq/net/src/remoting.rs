@@ -253,7 +253,7 @@ impl Slot {
     async fn connect(&self) -> io::Result<(TcpStream, Arc<Connection>)> {
         let mut connecting = std::pin::pin!(net::connect(&self.addr, self.pool.options.connect_timeout));
         let stream = loop {
-            tokio::select! {
+            tokio::select! { biased;
                 stream = &mut connecting => break stream?,
                 () = clock::sleep(WAITING_CHECK) => self.expire_waiting(),
             }

@@ -120,7 +120,7 @@ impl Server {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return;
         };
-        let secure = tokio::select! {
+        let secure = tokio::select! { biased;
             // Nothing has been asked yet, so nothing is owed.
             () = stop.wait() => return,
             secure = self.is_secure(&mut stream) => secure,

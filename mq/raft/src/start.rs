@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mq_base::env::bug::{self, Bug};
 use mq_base::env::disk::Disk;
 use mq_base::env::net::TcpListener;
 use mq_base::env::{clock, random, task};
@@ -69,7 +70,7 @@ pub(crate) fn raft_config(config: &GroupConfig) -> Result<openraft::Config, Star
         enable_pre_vote: Some(true),
         // With it a restarted leader goes on under its old vote, with a log that may lack entries its followers have
         // already committed: members diverge silently. Never enable it while flushing is asynchronous.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(bug::is_back(Bug::LeaderRestore)),
         // A member that lost its unsynced tail may be told to forget that it had it; never when everything is synced.
         allow_log_reversion: (!config.sync).then_some(true),
         snapshot_policy: openraft::SnapshotPolicy::Never,

@@ -66,7 +66,7 @@ impl Decide for Judge {
         let draft = &mut Draft::new(&mut self.state, batch, &mut self.scratch);
         match ask {
             Ask::Append(append) => append::append(draft, append),
-            Ask::CommitOffsets(commits, reply) => offsets::commit(draft, &commits, reply),
+            Ask::CommitOffsets(commits, reply) => offsets::commit(draft, &self.view, &commits, reply),
             Ask::EndTransaction(end) => transaction::end(draft, end),
             Ask::HalfChecked(checked) => transaction::checked(draft, checked),
             Ask::DeliverTimers(due) => timers::deliver(draft, due),

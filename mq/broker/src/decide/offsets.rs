@@ -3,16 +3,25 @@
 use super::check;
 use super::draft::{ASK_ITEMS_MAX, Draft};
 use crate::ask::{OffsetCommit, Refusal, Reply};
-use crate::state::{Effect, Name};
+use crate::state::{Effect, Name, Within};
+use crate::view::View;
+use mq_base::env::bug::{self, Bug};
 
 /// Stores offsets. What changes nothing is dropped; a late one-way commit does not move an offset back.
-pub(super) fn commit(draft: &mut Draft<'_>, commits: &[OffsetCommit], reply: Reply<()>) {
+pub(super) fn commit(draft: &mut Draft<'_>, view: &View, commits: &[OffsetCommit], reply: Reply<()>) {
     for commit in commits {
-        if wanted(draft, commit) {
+        if bug::is_back(Bug::OffsetsLazy) {
+            lazily(view, commit);
+        } else if wanted(draft, commit) {
             draft.effect(&set(commit));
         }
     }
     draft.done(reply);
+}
+
+/// Only the leader learns of it: see [`Bug::OffsetsLazy`].
+fn lazily(view: &View, commit: &OffsetCommit) {
+    view.write().apply(&set(commit), Within::default());
 }
 
 fn wanted(draft: &Draft<'_>, commit: &OffsetCommit) -> bool {
@@ -31,7 +40,7 @@ fn wanted(draft: &Draft<'_>, commit: &OffsetCommit) -> bool {
     }
     match offsets.get(&commit.group, &commit.topic, commit.queue) {
         None => true,
-        Some(now) if commit.only_advance => commit.offset > now,
+        Some(now) if commit.only_advance && !bug::is_back(Bug::LateFrame) => commit.offset > now,
         Some(now) => commit.offset != now,
     }
 }

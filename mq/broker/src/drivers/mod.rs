@@ -33,7 +33,7 @@ pub fn start(
     let spawn = |name, driver: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let stop = stop.clone();
         path.tasks.spawn(name, async move {
-            tokio::select! { () = stop.wait() => {}, () = driver => {} }
+            tokio::select! { biased; () = stop.wait() => {}, () = driver => {} }
         })
     };
     let mut tasks = vec![

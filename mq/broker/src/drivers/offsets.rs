@@ -58,7 +58,7 @@ impl OffsetBuffer {
     /// Hands over what waits, soon after it came. Runs until told to stop.
     pub async fn run(self: Arc<Self>, judge: Arc<dyn Judged>, stop: Stop) {
         loop {
-            tokio::select! {
+            tokio::select! { biased;
                 () = self.bell.notified() => {}
                 () = stop.wait() => return self.flush(&*judge),
             }

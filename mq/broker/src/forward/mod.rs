@@ -180,7 +180,7 @@ async fn attempt(broker: &Broker, node: NodeId, term: Term, request: &Request, f
     };
     let mut watch = broker.gate.standing.watch();
     let deposed = watch.wait_for(|leadership| leadership.term != term || leadership.leader != Some(node));
-    let answer = tokio::select! {
+    let answer = tokio::select! { biased;
         answer = group.call(node, message.encode(), timeout) => answer,
         _ = deposed => Err(CallError::Lost(node)),
     };

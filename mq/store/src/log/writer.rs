@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mq_base::env;
+use mq_base::env::{
+    self,
+    bug::{self, Bug},
+};
 
 use super::job::{Chore, Done, Job};
 use super::open;
@@ -182,7 +185,10 @@ impl Writer {
         let touched = self.write_entries(&run)?;
         if self.shared.options.sync {
             for segment in &touched {
-                segment.file.sync_data()?;
+                let synced = segment.file.sync_data();
+                if synced.is_err() && !bug::is_back(Bug::SyncRetried) {
+                    return synced;
+                }
             }
         }
         if let Some(last) = run.last() {
