@@ -77,6 +77,8 @@ pub struct OffsetStep {
     pub queue: Queue,
     /// True for an acknowledged commit, false for a query's answer.
     pub committed: bool,
+    /// A commit without an answer: it may be applied at any later time, also over a greater one.
+    pub open: bool,
     /// The offset.
     pub offset: u64,
 }
@@ -101,12 +103,14 @@ pub struct MemberEnd {
 }
 
 /// One member said that it leads and is ready, in this term.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leading {
     /// Raft term.
     pub term: u64,
     /// Node id.
     pub node: u64,
+    /// Which of the node's processes: it counts its starts.
+    pub process: u64,
 }
 
 /// How the group came back after the last fault was healed.

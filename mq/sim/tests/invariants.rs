@@ -33,6 +33,7 @@ fn step(committed: bool, offset: u64) -> OffsetStep {
         group: "G".into(),
         queue: queue(),
         committed,
+        open: false,
         offset,
     }
 }
@@ -60,13 +61,17 @@ fn sound() -> Facts {
         reads: stored.values().cloned().collect(),
         offsets: vec![vec![step(true, 1), step(false, 1), step(true, 2), step(false, 2)]],
         members: vec![member("n0"), member("n1")],
-        leading: vec![Leading { term: 1, node: 9 }, Leading { term: 2, node: 8 }],
+        leading: vec![leading(1, 9, 0), leading(2, 8, 0), leading(2, 9, 0)],
         healing: Healing {
             accepted_after_ms: Some(300),
             agreeing: 2,
             members: 2,
         },
     }
+}
+
+fn leading(term: u64, node: u64, process: u64) -> Leading {
+    Leading { term, node, process }
 }
 
 fn broken(facts: &Facts) -> Vec<&'static str> {
@@ -175,9 +180,11 @@ fn an_early_delivery_is_seen() {
 
 #[test]
 fn two_leaders_of_a_term_are_seen() {
+    assert_eq!(seen_by(|facts| facts.leading.push(leading(2, 8, 0))), ["I9"]);
     assert_eq!(
-        seen_by(|facts| facts.leading.push(Leading { term: 2, node: 9 })),
-        ["I9"]
+        seen_by(|facts| facts.leading.push(leading(2, 9, 1))),
+        ["I9"],
+        "a restarted process goes on"
     );
 }
 

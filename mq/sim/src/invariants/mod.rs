@@ -98,7 +98,7 @@ pub const ALL: [Invariant; 12] = [
     },
     Invariant {
         id: "I9",
-        says: "at most one leader in a term",
+        says: "one process leads a term at a time",
         judge: i09_one_leader_a_term::judge,
     },
     Invariant {

@@ -1,0 +1,207 @@
+//! `mq-sim`: runs seeds, and says how to repeat what failed.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use mq_base::env::bug::Bug;
+use mq_sim::bugs;
+use mq_sim::invariants;
+use mq_sim::plan::Plan;
+use mq_sim::run::{Report, run};
+use parking_lot::Mutex;
+
+/// Simulates a broker group under faults: three brokers, a name server and three clients in one thread, with a network,
+/// disks and clocks that fail as the seed says. The brokers run the shipped code.
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  \
+    mq-sim run --seed 7              one run, all events\n  \
+    mq-sim many --seeds 200          200 runs\n  \
+    mq-sim many --minutes 6          as many runs as fit into 6 minutes\n  \
+    mq-sim bug leader-restore        put a known bug back and show that it is found\n\n\
+    The exit status is 1 if an invariant was broken (or a bug was not found).")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed.
+    Run {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        /// Without faults.
+        #[arg(long)]
+        calm: bool,
+        /// With this known bug.
+        #[arg(long)]
+        bug: Option<String>,
+        /// Print what happened.
+        #[arg(long)]
+        events: bool,
+    },
+    /// Run many seeds.
+    Many {
+        /// How many; without it, as many as fit into --minutes.
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// First seed.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Begin no run after so many minutes.
+        #[arg(long)]
+        minutes: Option<f64>,
+        /// Runs at a time; 0 takes the number of processors.
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+    /// Put a known bug back and run seeds until it is found.
+    Bug {
+        /// Its name; without one, all are shown.
+        name: Option<String>,
+        /// Most seeds to try.
+        #[arg(long, default_value_t = 50)]
+        seeds: u64,
+        /// First seed.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    mq_base::logging::init("mq-sim");
+    let ok = match Arguments::parse().command {
+        Command::Run {
+            seed,
+            calm,
+            bug,
+            events,
+        } => one(seed, calm, bug.as_deref(), events),
+        Command::Many {
+            seeds,
+            from,
+            minutes,
+            threads,
+        } => many(seeds, from, minutes, threads),
+        Command::Bug { name, seeds, from } => bug(name.as_deref(), seeds, from),
+    };
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn named(name: &str) -> Option<Bug> {
+    let known = bugs::ALL.iter().find(|known| known.name == name);
+    if known.is_none() {
+        eprintln!("no such bug: {name}");
+    }
+    Some(known?.bug)
+}
+
+fn one(seed: u64, calm: bool, bug: Option<&str>, events: bool) -> bool {
+    let bug = match bug {
+        None => None,
+        Some(name) => match named(name) {
+            None => return false,
+            found => found,
+        },
+    };
+    let plan = if calm { Plan::calm(seed) } else { Plan::new(seed) };
+    let report = run(&plan, bug);
+    if events {
+        report.events.iter().for_each(|event| println!("{event}"));
+    }
+    show(&report);
+    report.holds()
+}
+
+/// The line of a run, and what broke.
+fn show(report: &Report) {
+    let verdict = if report.holds() { "ok" } else { "BROKEN" };
+    let examined: usize = report.verdicts.iter().map(|(_, verdict)| verdict.examined).sum();
+    println!(
+        "seed {:>6}  {verdict}  operations {:>5}  acknowledged {:>5}  faults {:>2}  simulated {:>5.1} s  facts {examined:>6}  trace {:016x}",
+        report.seed,
+        report.operations,
+        report.acknowledged,
+        report.faults,
+        report.simulated_ms as f64 / 1e3,
+        report.trace
+    );
+    for (invariant, (id, verdict)) in invariants::ALL.iter().zip(&report.verdicts) {
+        if verdict.examined == 0 {
+            println!("  {id} proved nothing: {}", invariant.says);
+        }
+        for violation in &verdict.violations {
+            println!("  {id} {}: {violation}", invariant.says);
+        }
+    }
+    for complaint in &report.complaints {
+        println!("  {complaint}");
+    }
+    if !report.holds() {
+        println!("  repeat with: mq-sim run --events --seed {}", report.seed);
+    }
+}
+
+fn many(seeds: Option<u64>, from: u64, minutes: Option<f64>, threads: usize) -> bool {
+    let until = minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
+    let last = match (seeds, until) {
+        (Some(seeds), _) => from + seeds,
+        (None, Some(_)) => u64::MAX,
+        (None, None) => from + 100,
+    };
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let next = AtomicU64::new(from);
+    let (failed, done) = (Mutex::new(BTreeSet::new()), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= last || until.is_some_and(|until| Instant::now() >= until) {
+                        return;
+                    }
+                    let report = run(&Plan::new(seed), None);
+                    let mut failed = failed.lock();
+                    show(&report);
+                    done.fetch_add(1, Ordering::Relaxed);
+                    if !report.holds() {
+                        failed.insert(seed);
+                    }
+                }
+            });
+        }
+    });
+    let (failed, done) = (failed.into_inner(), done.into_inner());
+    println!("{done} seeds, {} broken {failed:?}", failed.len());
+    failed.is_empty() && done > 0
+}
+
+fn bug(name: Option<&str>, seeds: u64, from: u64) -> bool {
+    let Some(name) = name else {
+        for known in &bugs::ALL {
+            println!("{:<18} {}", known.name, known.says);
+        }
+        return true;
+    };
+    let Some(known) = bugs::ALL.iter().find(|known| known.name == name) else {
+        return named(name).is_some();
+    };
+    println!("{}: {}", known.name, known.says);
+    for seed in known.seeds.iter().copied().chain(from..from + seeds) {
+        let report = run(&Plan::new(seed), Some(known.bug));
+        show(&report);
+        if !report.holds() {
+            println!("found by seed {seed}: {:?} {:?}", report.broken(), report.complaints);
+            return true;
+        }
+    }
+    println!("NOT FOUND");
+    false
+}
