@@ -44,6 +44,25 @@ final class Fixture implements AutoCloseable {
         this.topic = "it-" + scenario + "-" + run;
     }
 
+    /**
+     * Loads the client's classes before anything is judged: on a busy machine the first send of a cold virtual machine
+     * alone can take longer than the client's time-out of 3 s.
+     */
+    static void warmUp(String nameServer) throws Exception {
+        try (Fixture f = new Fixture("warm-up", nameServer)) {
+            DefaultMQProducer producer = f.producer();
+            Exception[] last = new Exception[1];
+            await(60, () -> "warm up: " + last[0], () -> {
+                try {
+                    return producer.send(message(f.topic, "T", "warm")).getSendStatus() == SendStatus.SEND_OK;
+                } catch (Exception e) {
+                    last[0] = e;
+                    return false;
+                }
+            });
+        }
+    }
+
     // ---- clients ----
 
     String group(String role) {

@@ -54,6 +54,7 @@ public final class Interop {
             System.err.println("usage: NAMESRV_ADDR=host:port Interop SCENARIO... of " + SCENARIOS.keySet());
             System.exit(2);
         }
+        Fixture.warmUp(nameServer);
         ExecutorService pool = Executors.newCachedThreadPool();
         ExecutorService gate = Executors.newFixedThreadPool(AT_ONCE);
         List<Future<Boolean>> results = new ArrayList<>();
