@@ -20,7 +20,7 @@ pub const ALL: [Known; 6] = [
         bug: Bug::LeaderRestore,
         name: "leader-restore",
         says: "a restarted leader goes on under its old vote, although its followers committed entries that it lost",
-        seeds: &[],
+        seeds: &[1],
     },
     Known {
         bug: Bug::VoteNotDurable,
@@ -44,7 +44,7 @@ pub const ALL: [Known; 6] = [
         bug: Bug::OffsetsLazy,
         name: "offsets-lazy",
         says: "consumer offsets change on the leader only, and followers get them later",
-        seeds: &[],
+        seeds: &[1],
     },
     Known {
         bug: Bug::LateFrame,

@@ -122,9 +122,18 @@ fn hash(state: &State, slots: &Slots) -> u64 {
     hash.digest()
 }
 
-/// Reads the disk of a stopped member, and applies its log again.
-pub fn stopped(machine: &Machine, live: Live) -> anyhow::Result<Inspected> {
-    let (first, entries) = block_on(machine.world(), read_log(live.applied))?;
+/// Reads the disk of a stopped member, and applies its log again. The log of a damaged one may be unreadable in places
+/// until a reader or a scrub finds that; `others` are the records of a member before it.
+pub fn stopped(machine: &Machine, live: Live, damaged: bool, others: Option<&Inspected>) -> anyhow::Result<Inspected> {
+    let read = block_on(machine.world(), read_log(live.applied));
+    let (first, entries) = match (read, others) {
+        (Ok(read), _) => read,
+        (Err(error), Some(_)) if damaged => {
+            tracing::info!(%error, "the log of a damaged member");
+            (u64::MAX, Vec::new())
+        }
+        (Err(error), _) => return Err(error),
+    };
     let mut end = MemberEnd {
         name: machine.world().name().to_owned(),
         applied: live.applied,
@@ -140,7 +149,11 @@ pub fn stopped(machine: &Machine, live: Live) -> anyhow::Result<Inspected> {
     if first <= 1 {
         end.rebuilt = Some(rebuild(&entries)?);
     }
-    end.queues = readable(&entries, &live.slots);
+    let readable_from = match (entries.is_empty(), others) {
+        (true, Some(others)) => &others.entries,
+        _ => &entries,
+    };
+    end.queues = readable(readable_from, &live.slots);
     Ok(Inspected { end, entries })
 }
 

@@ -230,9 +230,14 @@ fn look(cluster: &mut Cluster, history: &History, healing: Healing) -> anyhow::R
         lives.push(inspect::live(machine, &broker)?);
     }
     cluster.stop();
-    let mut inspected = Vec::new();
-    for (machine, live) in cluster.members().iter().zip(lives) {
-        inspected.push(inspect::stopped(machine, live)?);
+    let mut order: Vec<_> = cluster.members().iter().zip(lives).collect();
+    // Members whose disk is sound first.
+    order.sort_by_key(|(machine, _)| cluster.flipped.contains(&machine.index));
+    let mut inspected: Vec<inspect::Inspected> = Vec::new();
+    for (machine, live) in order {
+        let damaged = cluster.flipped.contains(&machine.index);
+        let found = inspect::stopped(machine, live, damaged, inspected.first())?;
+        inspected.push(found);
     }
     let mut recorded = history.take();
     inspect::set_due_times(&mut recorded.sends, &inspected);
