@@ -25,6 +25,8 @@ const RESTART_MS: u64 = 100;
 const RETRY_MS: u64 = 1_000;
 /// How often leaders are looked at.
 const LOOK_EVERY_MS: u64 = 4;
+/// How long a group must have been whole before something stored may be taken away.
+const SETTLED_MS: u64 = 1_500;
 
 /// Something that happens later.
 #[derive(Clone, Debug)]
@@ -59,6 +61,9 @@ pub struct Cluster {
     full: BTreeSet<usize>,
     /// A member that lost what it held; no second one may before it has its place again.
     lossy: bool,
+    /// Since when the group is whole. A change of membership counts as done only some time after it shows: until it is
+    /// committed, the configuration before it must still have its majority.
+    settled_since: Option<u64>,
     /// Ready leaders seen, each once.
     leading: Vec<Leading>,
     /// Everything that happened, for the trace.
@@ -113,6 +118,7 @@ impl Cluster {
             damaged: BTreeSet::new(),
             full: BTreeSet::new(),
             lossy: false,
+            settled_since: None,
             leading: Vec::new(),
             events: Vec::new(),
             injected: 0,
@@ -203,6 +209,10 @@ impl Cluster {
             tracing::debug!(ms = self.now_ms, "a second more");
         }
         if self.now_ms.is_multiple_of(LOOK_EVERY_MS) {
+            self.settled_since = match (self.settled(), self.settled_since) {
+                (false, _) => None,
+                (true, since) => since.or(Some(self.now_ms)),
+            };
             self.look();
             self.supervise();
         }
@@ -412,7 +422,9 @@ impl Cluster {
 
     /// Whether a fault that takes stored data away may happen now.
     fn may_lose(&mut self) -> bool {
-        let settled = self.settled();
+        let settled = self
+            .settled_since
+            .is_some_and(|since| self.now_ms >= since + SETTLED_MS);
         if settled {
             self.lossy = false;
         }
