@@ -405,11 +405,12 @@ impl GroupParts {
 }
 
 fn unique_keys(identity: &Identity) -> UniqueKeys {
-    UniqueKeys::new(
-        identity.store_host.ip(),
-        std::process::id() as u16,
-        random::u64() as u32,
-    )
+    // A simulated run must repeat, in whatever process it is.
+    let process = match mq_base::env::is_simulated() {
+        true => 1,
+        false => std::process::id() as u16,
+    };
+    UniqueKeys::new(identity.store_host.ip(), process, random::u64() as u32)
 }
 
 impl Running {

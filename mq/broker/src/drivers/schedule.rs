@@ -51,9 +51,7 @@ pub(super) async fn run(path: Arc<DataPath>) {
             }
             Ok(Some(next_ms)) => {
                 let now_ms = path.now_ms(&path.view.state());
-                let pause = u64::try_from(next_ms - now_ms)
-                    .unwrap_or(0)
-                    .clamp(1, LOOK_EVERY_MS);
+                let pause = u64::try_from(next_ms - now_ms).unwrap_or(0).clamp(1, LOOK_EVERY_MS);
                 clock::sleep(Duration::from_millis(pause)).await;
             }
             Err(error) => {
