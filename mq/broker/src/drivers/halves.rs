@@ -57,7 +57,8 @@ enum Verdict {
 
 impl Driver {
     async fn round(&mut self) -> io::Result<()> {
-        let now = self.path.now_ms(&self.path.view.state());
+        // Log time: a wall clock that runs ahead must not give messages up early.
+        let now = self.path.view.log_now_ms();
         let settings = self.path.settings();
         let due = self.due(&settings, now);
         let (mut checked, mut given_up) = (Vec::new(), Vec::new());

@@ -42,7 +42,7 @@ async fn step(path: &Arc<DataPath>) -> io::Result<()> {
     let settings = path.settings();
     let segments = path.reader.segments().await?;
     let used = path.reader.disk_used_percent().await?;
-    let Some(mut line) = line(&segments, &settings, used, clock::wall_ms()) else {
+    let Some(mut line) = line(&segments, &settings, used, path.view.log_now_ms()) else {
         return Ok(());
     };
     if let Some(timer) = oldest_timer(path).await? {
