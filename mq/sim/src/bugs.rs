@@ -26,7 +26,7 @@ pub const ALL: [Known; 6] = [
         bug: Bug::VoteNotDurable,
         name: "vote-not-durable",
         says: "a vote is answered before it is durable, so that a member votes twice in a term across a power cut",
-        seeds: &[],
+        seeds: &[2],
     },
     Known {
         bug: Bug::SyncRetried,

@@ -145,8 +145,9 @@ pub fn stopped(machine: &Machine, live: Live, damaged: bool, others: Option<&Ins
         .iter()
         .map(|entry| (entry.index().0, xxh3_64(entry.bytes())))
         .collect();
-    // A log whose beginning is gone cannot be applied from scratch.
-    if first <= 1 {
+    // A log whose beginning is gone cannot be applied from scratch, nor one whose slow disk has not taken its end yet.
+    let complete = entries.last().is_some_and(|last| last.index().0 >= live.applied);
+    if first <= 1 && complete {
         end.rebuilt = Some(rebuild(&entries)?);
     }
     let readable_from = match (entries.is_empty(), others) {
