@@ -53,6 +53,9 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 const NO_LEADER_DRAIN: Duration = Duration::from_secs(3);
 /// How often a member that drains tells the others.
 const LEAVING_EVERY: Duration = Duration::from_millis(500);
+/// How long connections stay open while the last requests on them are answered. Short, because nothing new is read from them
+/// meanwhile: a pull that another member holds must not keep a client's sends waiting. A closed connection is made again.
+const CONNECTION_DRAIN: Duration = Duration::from_millis(300);
 /// How long requests in flight may take at the end.
 const IN_FLIGHT_DRAIN: Duration = Duration::from_secs(5);
 /// How long the group may take to flush and stop.
@@ -306,7 +309,7 @@ fn server_options(settings: &Settings) -> ServerOptions {
     ServerOptions {
         limits,
         connections_max: settings.connections_max,
-        drain_timeout: IN_FLIGHT_DRAIN,
+        drain_timeout: CONNECTION_DRAIN,
         tls: ServerTls { mode, files },
         ..ServerOptions::default()
     }
