@@ -1,5 +1,7 @@
 //! `mq-sim`: runs seeds, and says how to repeat what failed.
 
+#![allow(clippy::disallowed_methods)] // Real time bounds how long runs are begun; the runs themselves are simulated.
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -50,12 +50,11 @@ impl Client {
 
     /// Sends batches in sequence until fenced off, or bored.
     async fn own(&self, producer: u32, opened: ProducerOpened) {
-        let mut sequence = opened.last.map_or(0, |last| last.sequence) + 1;
-        for _ in 0..1 + random::below(BATCHES_MAX) {
+        let first = opened.last.map_or(0, |last| last.sequence) + 1;
+        for sequence in first..=first + random::below(BATCHES_MAX) {
             if !self.running() || !self.atomic_batch(producer, opened.epoch, sequence).await {
                 return;
             }
-            sequence += 1;
             self.pause().await;
         }
     }

@@ -121,6 +121,7 @@ pub(super) fn now_ms() -> u64 {
 }
 
 /// What became of a send.
+#[allow(clippy::large_enum_variant)] // A handful a run.
 pub(super) enum Sent {
     Stored(SendMessageResponse),
     Unknown,
