@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use mq_cluster::{Cluster, Signal, Target};
+use mq_cluster::{Cluster, From, Hit, Signal, Target};
 
-use super::{DrillArgs, FaultKind, Victim};
+use super::{DrillArgs, FaultKind, Victim, power};
+
+/// How long a victim is away if nothing is said.
+const AWAY: Duration = Duration::from_secs(2);
 
 /// A fault that happened.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ pub async fn inject(args: &DrillArgs, cluster: &Cluster, bar: &ProgressBar) -> R
     let mut faults = Vec::new();
     for _ in 0..args.kills {
         let target = target(args.victim, &mut dice);
-        let fault = strike(args, cluster, target).await?;
+        let fault = strike(args, cluster, target, &mut dice).await?;
         if !args.json {
             bar.suspend(|| println!("fault {}: {}", faults.len() + 1, fault.what));
         }
@@ -57,6 +60,7 @@ fn target(victim: Victim, dice: &mut Dice) -> Target {
     match victim {
         Victim::Leader => Target::Leader,
         Victim::Follower => Target::Follower,
+        Victim::All => Target::All,
         Victim::Mixed => match dice.roll(10) {
             0 => Target::All,
             1..=3 => Target::Follower,
@@ -66,28 +70,57 @@ fn target(victim: Victim, dice: &mut Dice) -> Target {
 }
 
 /// `mqcluster`'s calls block, so they run aside.
-async fn strike(args: &DrillArgs, cluster: &Cluster, target: Target) -> Result<Fault> {
+async fn strike(args: &DrillArgs, cluster: &Cluster, target: Target, dice: &mut Dice) -> Result<Fault> {
     let down = (args.down > 0.0).then(|| Duration::from_secs_f64(args.down));
-    let signal = match args.kind {
-        FaultKind::Kill => Signal::Kill,
-        FaultKind::Stop => Signal::Stop,
-        FaultKind::Term => Signal::Term,
-    };
-    let (cluster, kind) = (cluster.clone(), args.kind);
-    let struck = tokio::task::spawn_blocking(move || -> Result<(Instant, Vec<String>)> {
-        let hits = cluster.kill(&target, signal, if kind == FaultKind::Kill { down } else { None })?;
-        let at = Instant::now();
-        if kind == FaultKind::Stop {
-            std::thread::sleep(down.unwrap_or(Duration::from_secs(2)));
-            for hit in &hits {
-                cluster.kill(&Target::Named(hit.name.clone()), Signal::Cont, None)?;
-            }
+    let (cluster, kind, way) = (cluster.clone(), args.kind, dice.roll(4));
+    let struck = tokio::task::spawn_blocking(move || match kind {
+        FaultKind::Kill => hit(&cluster, &target, Signal::Kill, down),
+        FaultKind::Term => hit(&cluster, &target, Signal::Term, None),
+        FaultKind::Stop => freeze(&cluster, &target, down.unwrap_or(AWAY)),
+        FaultKind::Partition => cut_off(&cluster, &target, way, down.unwrap_or(AWAY)),
+        FaultKind::PowerCut => {
+            let (at, what) = power::cut(&cluster, &target, down.unwrap_or_default())?;
+            Ok((at, vec![what]))
         }
-        Ok((at, hits.iter().map(ToString::to_string).collect()))
     });
     let (at, hits) = struck.await??;
     Ok(Fault {
         at,
         what: hits.join(", "),
     })
+}
+
+/// When it happened, and to whom.
+type Struck = Result<(Instant, Vec<String>)>;
+
+fn words(hits: &[Hit]) -> Vec<String> {
+    hits.iter().map(ToString::to_string).collect()
+}
+
+fn hit(cluster: &Cluster, target: &Target, signal: Signal, down: Option<Duration>) -> Struck {
+    let hits = cluster.kill(target, signal, down)?;
+    Ok((Instant::now(), words(&hits)))
+}
+
+fn freeze(cluster: &Cluster, target: &Target, away: Duration) -> Struck {
+    let hits = cluster.kill(target, Signal::Stop, None)?;
+    let at = Instant::now();
+    std::thread::sleep(away);
+    for hit in &hits {
+        cluster.kill(&Target::Named(hit.name.clone()), Signal::Cont, None)?;
+    }
+    Ok((at, words(&hits)))
+}
+
+fn cut_off(cluster: &Cluster, target: &Target, way: u64, away: Duration) -> Struck {
+    let (from, one_way) = match way {
+        0 => (From::All, false),
+        1 => (From::Peers, true),
+        _ => (From::Peers, false),
+    };
+    let done = cluster.partition(target, &from, one_way)?;
+    let at = Instant::now();
+    std::thread::sleep(away);
+    cluster.heal()?;
+    Ok((at, done))
 }

@@ -5,6 +5,7 @@
 pub mod atomic;
 pub mod books;
 mod faults;
+mod power;
 mod reading;
 mod traffic;
 
@@ -31,6 +32,10 @@ pub enum FaultKind {
     Stop,
     /// Told to end in order (SIGTERM), then started again.
     Term,
+    /// Cut off for a while: from its peers, from everybody, or only what it sends (needs `mqcluster start --namespaces`).
+    Partition,
+    /// Whatever is not synced is gone (each store must be a file system of its own, see scripts/drill).
+    PowerCut,
 }
 
 /// Who is hit.
@@ -43,6 +48,8 @@ pub enum Victim {
     Follower,
     /// Mostly the leader, sometimes a follower, at times everybody at once.
     Mixed,
+    /// Everybody at once.
+    All,
 }
 
 /// How the drill goes.
@@ -63,7 +70,7 @@ pub struct DrillArgs {
     /// Seconds between faults; a random part of it is added.
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub every: f64,
-    /// How long a victim stays away: a stopped one frozen, a killed one not restarted by its supervisor.
+    /// How long a victim stays away: a stopped one frozen, a killed one not restarted, one cut off not healed.
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     pub down: f64,
     /// Messages a second, over all kinds of traffic.

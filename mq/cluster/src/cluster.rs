@@ -385,7 +385,27 @@ impl Cluster {
         Ok(hits)
     }
 
-    fn resolve(&self, target: &Target, said: &[Option<mq_remoting::body::RaftStatus>]) -> Result<Vec<String>> {
+    /// Names of those that a target means at the moment.
+    pub fn names_of(&self, target: &Target) -> Result<Vec<String>> {
+        self.resolve(target, &roles::ask_all(&self.layout))
+    }
+
+    /// Kills a process, if it still runs, and sees to it that it is not started again for so long.
+    pub fn end_and_keep_down(&self, name: &str, down: Duration) -> Result<()> {
+        self.keep_down(name, down)?;
+        let state = self.running_state()?;
+        let record = state.processes.iter().find(|record| record.name == name);
+        if let Some(pid) = record.and_then(|record| record.pid) {
+            pid.signal(Signal::Kill.into())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn resolve(
+        &self,
+        target: &Target,
+        said: &[Option<mq_remoting::body::RaftStatus>],
+    ) -> Result<Vec<String>> {
         let first = self.layout.groups()[0].to_owned();
         let (group, role) = match target {
             Target::All => return Ok(self.layout.members.iter().map(|member| member.name.clone()).collect()),
@@ -469,6 +489,9 @@ impl Cluster {
             .filter_map(|process| process.pid)
         {
             pid.signal(rustix::process::Signal::KILL)?;
+        }
+        if let Some(network) = &self.layout.network {
+            network.down(self.layout.members.len());
         }
         Ok(())
     }

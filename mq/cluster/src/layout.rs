@@ -1,9 +1,11 @@
 //! What a cluster consists of: groups, members, ports, settings. Written to `layout.json` once, when it is founded.
 
+use crate::network::Network;
 use crate::ports::Ports;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub struct Options {
     pub port_base: Option<u16>,
     /// Settings of every broker, RocketMQ's names; later ones win.
     pub settings: Vec<(String, String)>,
+    /// A network namespace with an address of its own for each member, so that members can be partitioned. Needs root.
+    pub namespaces: bool,
     /// Start a process again when it ends.
     pub restart: bool,
     /// Stop everything when this process is gone (for tests: their own process id).
@@ -40,6 +44,7 @@ impl Options {
             namesrvs: 1,
             port_base: None,
             settings: Vec::new(),
+            namespaces: false,
             restart: true,
             owner: None,
             ready_within: Duration::from_secs(30),
@@ -112,6 +117,8 @@ pub struct Layout {
     pub members: Vec<Member>,
     /// Settings of every broker.
     pub settings: BTreeMap<String, String>,
+    /// The network of its own, if members have namespaces.
+    pub network: Option<Network>,
     /// Start a process again when it ends.
     pub restart: bool,
     /// Stop everything when this process is gone.
@@ -123,6 +130,8 @@ pub struct Layout {
 pub struct NameServer {
     /// `namesrv0`, ...; also the name of its folder.
     pub name: String,
+    /// Address.
+    pub host: Ipv4Addr,
     /// Client port.
     pub port: u16,
 }
@@ -136,25 +145,25 @@ pub struct Member {
     pub group: String,
     /// `n0`, ...
     pub slot: String,
+    /// Address: of its own if members have namespaces.
+    pub host: Ipv4Addr,
     /// Port of the clients; the one two below serves the same.
     pub port: u16,
     /// Port between members.
     pub peer_port: u16,
 }
 
-const HOST: &str = "127.0.0.1";
-
 impl Member {
     /// Where clients reach it.
     pub fn addr(&self) -> String {
-        format!("{HOST}:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 }
 
 impl NameServer {
     /// Where clients reach it.
     pub fn addr(&self) -> String {
-        format!("{HOST}:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 }
 
@@ -189,10 +198,12 @@ impl Layout {
 
     fn place(options: &Options) -> Result<Layout> {
         let mut ports = Ports::new(options.port_base)?;
+        let network = options.namespaces.then(Network::choose).transpose()?;
         let mut namesrvs = Vec::new();
         for n in 0..options.namesrvs {
             namesrvs.push(NameServer {
                 name: format!("namesrv{n}"),
+                host: network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::gateway),
                 port: ports.name_server(n)?,
             });
         }
@@ -206,11 +217,15 @@ impl Layout {
                 } else {
                     format!("{group}/{slot}")
                 };
-                let (port, peer_port) = ports.member(g * options.members + m)?;
+                let number = g * options.members + m;
+                let (port, peer_port) = ports.member(number)?;
                 members.push(Member {
                     name,
                     group: group.clone(),
                     slot,
+                    host: network
+                        .as_ref()
+                        .map_or(Ipv4Addr::LOCALHOST, |network| network.host(number)),
                     port,
                     peer_port,
                 });
@@ -221,6 +236,7 @@ impl Layout {
             namesrvs,
             members,
             settings,
+            network,
             restart: options.restart,
             owner: options.owner,
         })
@@ -234,6 +250,12 @@ impl Layout {
             "{} holds a cluster of {groups} groups of {members} members and {namesrvs} name servers; \
              ask for the same, or name another folder",
             options.dir.display()
+        );
+        ensure!(
+            self.network.is_some() == options.namespaces,
+            "{} holds a cluster that was founded {} --namespaces; start it so, or name another folder",
+            options.dir.display(),
+            if self.network.is_some() { "with" } else { "without" }
         );
         Ok(())
     }
@@ -269,12 +291,12 @@ impl Layout {
             .members
             .iter()
             .filter(|other| other.group == member.group)
-            .map(|other| format!("{}-{HOST}:{}", other.slot, other.peer_port))
+            .map(|other| format!("{}-{}:{}", other.slot, other.host, other.peer_port))
             .collect();
         let mut settings: BTreeMap<String, String> = [
             ("brokerClusterName", "DefaultCluster".to_owned()),
-            ("brokerIP1", HOST.to_owned()),
-            ("bindAddress", HOST.to_owned()),
+            ("brokerIP1", member.host.to_string()),
+            ("bindAddress", member.host.to_string()),
             ("flushDiskType", "SYNC_FLUSH".to_owned()),
         ]
         .into_iter()

@@ -27,6 +27,8 @@
 mod ask;
 mod cluster;
 mod layout;
+mod network;
+mod partition;
 mod ports;
 mod process;
 mod programs;
@@ -36,6 +38,8 @@ mod supervisor;
 
 pub use cluster::{Cluster, Hit, MemberStatus, Signal, Status, Target};
 pub use layout::{Layout, Member, NameServer, Options};
+pub use network::Network;
+pub use partition::From;
 pub use process::launch;
 pub use programs::Programs;
 pub use supervisor::supervise;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use mq_cluster::{Cluster, Options, Signal, Status, Target};
+use mq_cluster::{Cluster, From, Options, Signal, Status, Target};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const EXAMPLES: &str = "Examples:
   mqcluster kill --dir /tmp/c1 leader                    kill -9; it is started again at once
   mqcluster kill --dir /tmp/c1 leader --down 3           kept down for three seconds
   mqcluster kill --dir /tmp/c1 n1 --signal STOP          frozen, until --signal CONT
+  mqcluster start --dir /tmp/c4 --namespaces             as root: members that can be partitioned
+  mqcluster partition --dir /tmp/c4 leader --from peers  clients still reach it, its group does not
+  mqcluster heal --dir /tmp/c4
   mqcluster stop --dir /tmp/c1";
 
 #[derive(Subcommand)]
@@ -46,6 +49,9 @@ enum What {
         /// A setting of every broker, as in broker.conf; may be given several times
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<(String, String)>,
+        /// Give each member a network namespace of its own, so that it can be partitioned (needs root and iproute2)
+        #[arg(long)]
+        namespaces: bool,
         /// Leave a process that ends down
         #[arg(long)]
         no_restart: bool,
@@ -82,6 +88,24 @@ enum What {
         #[arg(long, value_name = "SECONDS")]
         down: Option<f64>,
     },
+    /// Cut a member off from others; packets are lost in silence until `heal` (needs start --namespaces)
+    Partition {
+        #[arg(long)]
+        dir: PathBuf,
+        /// leader, follower, or a name such as n1
+        target: String,
+        /// peers, outside (clients and name servers), all, or a member's name
+        #[arg(long, default_value = "all", value_name = "WHOM")]
+        from: From,
+        /// Lose only what the target sends
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// End all partitions
+    Heal {
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Start what is down (kept down, or ended with --no-restart)
     Revive {
         #[arg(long)]
@@ -96,6 +120,8 @@ enum What {
     Launch {
         #[arg(long)]
         parent: u32,
+        #[arg(long)]
+        namespace: Option<String>,
         #[arg(last = true, required = true)]
         program: Vec<String>,
     },
@@ -127,6 +153,7 @@ fn run(what: What) -> Result<()> {
             namesrvs,
             port_base,
             settings,
+            namespaces,
             no_restart,
             wait,
             owner,
@@ -140,6 +167,7 @@ fn run(what: What) -> Result<()> {
                 namesrvs,
                 port_base,
                 settings,
+                namespaces,
                 restart,
                 owner,
                 ready_within,
@@ -178,9 +206,31 @@ fn run(what: What) -> Result<()> {
             }
             Ok(())
         }
+        What::Partition {
+            dir,
+            target,
+            from,
+            one_way,
+        } => {
+            let target: Target = target.parse()?;
+            for done in Cluster::open(&dir)?.partition(&target, &from, one_way)? {
+                println!("{done}");
+            }
+            Ok(())
+        }
+        What::Heal { dir } => Cluster::open(&dir)?.heal(),
         What::Revive { dir } => Cluster::open(&dir)?.revive(),
         What::Supervise { dir } => mq_cluster::supervise(&dir),
-        What::Launch { parent, program } => Err(mq_cluster::launch(parent, &program[0], &program[1..])),
+        What::Launch {
+            parent,
+            namespace,
+            program,
+        } => Err(mq_cluster::launch(
+            parent,
+            namespace.as_deref(),
+            &program[0],
+            &program[1..],
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use rand::Rng;
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 /// Connections that may wait while a member starts again.
 const BACKLOG: i32 = 4096;
@@ -76,9 +76,9 @@ fn is_free(port: u16) -> bool {
 }
 
 /// Opens a client socket to hold and hand down.
-pub fn hold(port: u16) -> Result<TcpListener> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("listen on port {port}"))?;
-    rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on port {port}"))?;
+pub fn hold(address: SocketAddrV4) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+    rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     Ok(listener)
 }
 
@@ -92,9 +92,10 @@ mod tests {
         let (a, peer) = ports.member(0).unwrap();
         let (b, _) = ports.member(1).unwrap();
         assert!(a != b && peer == a + 1);
-        let held = hold(a).unwrap();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, a);
+        let held = hold(address).unwrap();
         assert!(!is_free(a));
         drop(held);
-        assert!(hold(a).is_ok());
+        assert!(hold(address).is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Processes as the kernel shows them: alive or not, signals, and the last step before a member's program runs.
 
+use crate::network;
 use crate::state::Pid;
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;
@@ -50,7 +51,12 @@ fn stat(id: u32) -> Option<(char, u64)> {
 ///
 /// `LISTEN_PID` must name the process that takes the sockets, which only that process knows; hence this step between
 /// the supervisor and the program. Returns only on failure.
-pub fn launch(parent: u32, program: &str, arguments: &[String]) -> anyhow::Error {
+pub fn launch(parent: u32, namespace: Option<&str>, program: &str, arguments: &[String]) -> anyhow::Error {
+    if let Some(namespace) = namespace
+        && let Err(error) = network::enter(namespace)
+    {
+        return error;
+    }
     use rustix::process::{Signal, set_parent_process_death_signal};
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return anyhow::Error::new(error).context("ask to die with the supervisor");

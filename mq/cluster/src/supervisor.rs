@@ -2,6 +2,7 @@
 //! child waits for its end, and one for the signals.
 
 use crate::layout::Layout;
+use crate::network;
 use crate::ports;
 use crate::programs::Programs;
 use crate::state::{Pid, Record, State};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
+use std::net::{SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,20 @@ struct Child {
     program: PathBuf,
     arguments: Vec<String>,
     folder: PathBuf,
-    /// Client ports whose sockets are held and handed down.
-    held_ports: Vec<u16>,
+    place: Place,
     held: Vec<TcpListener>,
     started: Instant,
     short_lives: u32,
     start_at: Option<Instant>,
+}
+
+/// Where a process lives.
+#[derive(Default)]
+struct Place {
+    /// Its network namespace, if not the supervisor's.
+    namespace: Option<String>,
+    /// Client addresses whose sockets are held and handed down.
+    held: Vec<SocketAddrV4>,
 }
 
 /// Supervises the cluster in `dir` until told to stop.
@@ -59,8 +68,14 @@ pub fn supervise(dir: &Path) -> Result<()> {
     let (events, inbox) = channel();
     watch_signals(events.clone())?;
     let mut supervisor = Supervisor::new(dir, &layout, &programs, events)?;
+    if let Some(network) = &layout.network {
+        network.up(layout.members.len())?;
+    }
     let outcome = supervisor.run(&inbox);
     supervisor.stop(&inbox);
+    if let Some(network) = &layout.network {
+        network.down(layout.members.len());
+    }
     outcome
 }
 
@@ -107,26 +122,32 @@ impl Supervisor {
         };
         let mut children = Vec::new();
         for server in &layout.namesrvs {
-            let conf = format!("listenPort={}\nbindAddress=127.0.0.1\n", server.port);
+            let conf = format!("listenPort={}\nbindAddress={}\n", server.port, server.host);
+            let here = Place::default();
             children.push(Child::new(
                 dir,
                 &server.name,
                 &programs.mqnamesrv,
                 "namesrv.conf",
                 &conf,
-                Vec::new(),
+                here,
             )?);
         }
-        for member in &layout.members {
+        for (number, member) in layout.members.iter().enumerate() {
             let conf = layout.broker_conf(dir, member);
-            let held = vec![member.port, member.port - 2];
+            let place = Place {
+                namespace: layout.network.as_ref().map(|network| network.namespace(number)),
+                held: [member.port, member.port - 2]
+                    .map(|port| SocketAddrV4::new(member.host, port))
+                    .to_vec(),
+            };
             children.push(Child::new(
                 dir,
                 &member.name,
                 &programs.mqbroker,
                 "broker.conf",
                 &conf,
-                held,
+                place,
             )?);
         }
         Ok(Supervisor {
@@ -234,6 +255,11 @@ impl Supervisor {
         let now = Instant::now();
         for at in 0..self.children.len() {
             if self.children[at].start_at.is_some_and(|due| due <= now) {
+                // It may have been told to stay down while it waited.
+                if let Some(until) = self.children[at].kept_down() {
+                    self.children[at].start_at = until;
+                    continue;
+                }
                 self.children[at].record.restarts += 1;
                 if let Err(error) = self.start(at) {
                     println!("{}: {error:#}", self.children[at].record.name);
@@ -258,7 +284,7 @@ impl Supervisor {
     /// Ends every process: brokers first and all at once, then name servers; politely, and by force when it takes long.
     fn stop(&mut self, inbox: &Receiver<Event>) {
         println!("stopping");
-        let brokers: Vec<usize> = self.alive(|child| !child.held_ports.is_empty());
+        let brokers: Vec<usize> = self.alive(|child| !child.place.held.is_empty());
         self.end(&brokers, inbox);
         let rest: Vec<usize> = self.alive(|_| true);
         self.end(&rest, inbox);
@@ -305,7 +331,7 @@ impl Supervisor {
 }
 
 impl Child {
-    fn new(dir: &Path, name: &str, program: &Path, conf: &str, text: &str, held_ports: Vec<u16>) -> Result<Child> {
+    fn new(dir: &Path, name: &str, program: &Path, conf: &str, text: &str, place: Place) -> Result<Child> {
         let folder = dir.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let conf = folder.join(conf);
@@ -322,7 +348,7 @@ impl Child {
             program: program.to_owned(),
             arguments: vec!["-c".to_owned(), conf.display().to_string()],
             folder,
-            held_ports,
+            place,
             held: Vec::new(),
             started: Instant::now(),
             short_lives: 0,
@@ -333,11 +359,13 @@ impl Child {
     /// Opens the client sockets unless they are held already.
     fn hold(&mut self) -> Result<()> {
         if self.held.is_empty() {
-            self.held = self
-                .held_ports
-                .iter()
-                .map(|port| ports::hold(*port))
-                .collect::<Result<_>>()?;
+            let addresses = &self.place.held;
+            let open =
+                || -> Result<Vec<TcpListener>> { addresses.iter().map(|address| ports::hold(*address)).collect() };
+            self.held = match &self.place.namespace {
+                None => open(),
+                Some(namespace) => network::inside(namespace, open)?,
+            }?;
         }
         Ok(())
     }
@@ -350,7 +378,9 @@ impl Child {
             .context("open the log")?;
         let mut command = Command::new(launcher);
         command
-            .args(["launch", "--parent", &std::process::id().to_string(), "--"])
+            .args(["launch", "--parent", &std::process::id().to_string()])
+            .args(self.place.namespace.iter().flat_map(|name| ["--namespace", name]))
+            .arg("--")
             .arg(&self.program)
             .args(&self.arguments);
         // The files say everything; variables meant for tools must not change them.
