@@ -57,7 +57,7 @@ pub struct Found {
     pub stored_ms: i64,
 }
 
-/// What the reconciliation counted. Everything but the first five must be zero.
+/// What the reconciliation counted. The first seven are what was examined, everything behind them must be zero.
 #[derive(Clone, Debug, Default, Serialize, PartialEq, Eq)]
 pub struct Verdict {
     /// Messages asked for.
@@ -70,6 +70,10 @@ pub struct Verdict {
     pub read: usize,
     /// Copies beyond the first of messages that were sent again after a lost answer: allowed, counted.
     pub repeated: usize,
+    /// Commits of consumer offsets that were acknowledged.
+    pub offsets_committed: usize,
+    /// Answers to the question for a committed offset that could be compared.
+    pub offsets_examined: usize,
     /// Acknowledged and not at the place of the answer.
     pub missing: usize,
     /// Acknowledged once and stored more than once although no answer was lost.
@@ -103,7 +107,8 @@ impl Verdict {
             self.offsets_back,
             self.unasked,
         ];
-        broken.iter().all(|n| *n == 0) && self.acknowledged > 0 && self.read > 0
+        let examined = [self.acknowledged, self.read];
+        broken.iter().all(|n| *n == 0) && examined.iter().all(|n| *n > 0)
     }
 
     fn example(&mut self, what: impl FnOnce() -> String) {
@@ -121,6 +126,8 @@ pub struct Books {
     ordered: BTreeMap<u32, Vec<u64>>,
     /// Greatest offset that a group committed and was acknowledged, by queue.
     committed: BTreeMap<(String, Queue), u64>,
+    offsets_committed: usize,
+    offsets_examined: usize,
     offsets_back: Vec<String>,
     /// Ids that the client sent again itself after a lost answer.
     resent: HashMap<u64, u32>,
@@ -144,6 +151,7 @@ impl Books {
 
     /// A commit of a consumer offset was acknowledged.
     pub fn committed(&mut self, group: &str, queue: &Queue, offset: u64) {
+        self.offsets_committed += 1;
         let key = (group.to_owned(), queue.clone());
         let greatest = self.committed.entry(key).or_insert(offset);
         *greatest = (*greatest).max(offset);
@@ -154,10 +162,28 @@ impl Books {
         let Some(committed) = self.committed.get(&(group.to_owned(), queue.clone())) else {
             return;
         };
+        self.offsets_examined += 1;
         if offset.is_none_or(|offset| offset < *committed) {
             self.offsets_back
                 .push(format!("{group} on {queue:?}: committed {committed}, later {offset:?}"));
         }
+    }
+
+    /// Kinds of traffic of which nothing was acknowledged: what a drill says of those proves nothing.
+    pub fn unproven(&self) -> Vec<Kind> {
+        let all = [
+            Kind::Plain,
+            Kind::Batch,
+            Kind::Ordered,
+            Kind::Delayed,
+            Kind::Transaction,
+        ];
+        let proven = |kind: &Kind| {
+            self.sent
+                .values()
+                .any(|sent| sent.kind == *kind && sent.place.is_some())
+        };
+        all.into_iter().filter(|kind| !proven(kind)).collect()
     }
 
     /// How many were acknowledged so far.
@@ -175,6 +201,8 @@ impl Books {
                 .flat_map(BTreeMap::values)
                 .filter(|f| f.id.is_some())
                 .count(),
+            offsets_committed: self.offsets_committed,
+            offsets_examined: self.offsets_examined,
             offsets_back: self.offsets_back.len(),
             ..Verdict::default()
         };

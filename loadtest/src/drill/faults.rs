@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use mq_cluster::{Cluster, From, Hit, Signal, Target};
 
-use super::{DrillArgs, FaultKind, Victim, power};
+use super::{DrillArgs, FaultKind, Victim, disks};
 
 /// How long a victim is away if nothing is said.
 const AWAY: Duration = Duration::from_secs(2);
@@ -16,6 +16,8 @@ const AWAY: Duration = Duration::from_secs(2);
 pub struct Fault {
     /// When.
     pub at: Instant,
+    /// When it was over, or the victim was left to itself.
+    pub until: Instant,
     /// To whom, in words.
     pub what: String,
 }
@@ -79,13 +81,18 @@ async fn strike(args: &DrillArgs, cluster: &Cluster, target: Target, dice: &mut 
         FaultKind::Stop => freeze(&cluster, &target, down.unwrap_or(AWAY)),
         FaultKind::Partition => cut_off(&cluster, &target, way, down.unwrap_or(AWAY)),
         FaultKind::PowerCut => {
-            let (at, what) = power::cut(&cluster, &target, down.unwrap_or_default())?;
+            let (at, what) = disks::cut(&cluster, &target, down.unwrap_or_default())?;
+            Ok((at, vec![what]))
+        }
+        FaultKind::FullDisk => {
+            let (at, what) = disks::fill(&cluster, &target, down.unwrap_or(AWAY))?;
             Ok((at, vec![what]))
         }
     });
     let (at, hits) = struck.await??;
     Ok(Fault {
         at,
+        until: Instant::now(),
         what: hits.join(", "),
     })
 }

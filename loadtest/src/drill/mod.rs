@@ -4,8 +4,8 @@
 
 pub mod atomic;
 pub mod books;
+mod disks;
 mod faults;
-mod power;
 mod reading;
 mod traffic;
 
@@ -19,7 +19,7 @@ use mq_client::ClientConfig;
 use mq_cluster::Cluster;
 use serde::Serialize;
 
-use books::Verdict;
+use books::{Kind, Verdict};
 use faults::Fault;
 
 /// What happens to a member.
@@ -36,6 +36,8 @@ pub enum FaultKind {
     Partition,
     /// Whatever is not synced is gone (each store must be a file system of its own, see scripts/drill).
     PowerCut,
+    /// No space for a while (likewise): sends are refused, offset commits go on, and sends work again by themselves.
+    FullDisk,
 }
 
 /// Who is hit.
@@ -99,6 +101,8 @@ pub struct Report {
     gap_max_ms: f64,
     /// Sends that failed for good, all tries included.
     failed_sends: u64,
+    /// Offset commits that were accepted from a fault until its end, the fewest of all faults.
+    commits_meanwhile: usize,
     /// How the first of them failed.
     failures: Vec<String>,
     /// Messages a second that were accepted, over the whole drill.
@@ -106,6 +110,8 @@ pub struct Report {
     /// Messages given to the orderly consumers, and how many of them out of order.
     consumed_orderly: u64,
     consumed_out_of_order: u64,
+    /// Kinds of traffic of which nothing was accepted.
+    unproven: Vec<Kind>,
     verdict: Verdict,
 }
 
@@ -140,10 +146,12 @@ pub async fn run(args: DrillArgs) -> Result<()> {
         gap_max_ms: percentile(&gaps, 1.0),
         gaps_ms: gaps,
         failed_sends: done.failed,
+        commits_meanwhile: commits_meanwhile(&done.commits, &faults),
         failures: done.failures,
         rate: verdict.acknowledged as f64 / began.elapsed().as_secs_f64(),
         consumed_orderly: done.consumed_orderly,
         consumed_out_of_order: done.consumed_out_of_order,
+        unproven: done.books.unproven(),
         verdict,
     };
     report.print(args.json);
@@ -178,6 +186,16 @@ fn gaps_ms(accepted: &[Instant], faults: &[Fault]) -> Vec<f64> {
     gaps
 }
 
+fn commits_meanwhile(commits: &[Instant], faults: &[Fault]) -> usize {
+    let during = |fault: &Fault| {
+        commits
+            .iter()
+            .filter(|at| (fault.at..fault.until).contains(*at))
+            .count()
+    };
+    faults.iter().map(during).min().unwrap_or(0)
+}
+
 fn percentile(values: &[f64], quantile: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -187,7 +205,15 @@ fn percentile(values: &[f64], quantile: f64) -> f64 {
 
 impl Report {
     fn holds(&self) -> bool {
-        self.verdict.holds() && self.consumed_out_of_order == 0 && self.consumed_orderly > 0 && self.faults > 0
+        // A full disk that no send met, or that kept offsets from being committed, proves nothing.
+        let fault_held = self.kind != FaultKind::FullDisk || self.failed_sends > 0 && self.commits_meanwhile > 0;
+        self.verdict.holds()
+            && self.unproven.is_empty()
+            && self.verdict.offsets_examined > 0
+            && self.consumed_out_of_order == 0
+            && self.consumed_orderly > 0
+            && self.faults > 0
+            && fault_held
     }
 
     fn print(&self, json: bool) {
@@ -208,6 +234,10 @@ impl Report {
             println!("  {failure}");
         }
         println!(
+            "offset commits accepted while a fault lasted: at least {}",
+            self.commits_meanwhile
+        );
+        println!(
             "sent {}, acknowledged {}, without an answer {}, read back {}",
             v.sent, v.acknowledged, v.unknown, v.read
         );
@@ -215,6 +245,13 @@ impl Report {
             "copies of messages that were sent again after a lost answer: {}",
             v.repeated
         );
+        println!(
+            "offset commits acknowledged {}, offsets asked for afterwards {}",
+            v.offsets_committed, v.offsets_examined
+        );
+        if !self.unproven.is_empty() {
+            println!("nothing was accepted of {:?}: that proves nothing", self.unproven);
+        }
         println!(
             "orderly consumers were given {} messages, {} out of order",
             self.consumed_orderly, self.consumed_out_of_order
@@ -252,10 +289,12 @@ mod tests {
         let faults = [
             Fault {
                 at: at(500),
+                until: at(500),
                 what: String::new(),
             },
             Fault {
                 at: at(995),
+                until: at(995),
                 what: String::new(),
             },
         ];

@@ -47,6 +47,8 @@ pub struct Done {
     pub books: Books,
     /// When each send was accepted.
     pub accepted: Vec<Instant>,
+    /// When each offset commit was.
+    pub commits: Vec<Instant>,
     /// Number of the run.
     pub run: u32,
     /// Sends that failed for good.
@@ -69,6 +71,7 @@ struct Shared {
     out_of_order: AtomicU64,
     highest: Mutex<HashMap<MessageQueue, u64>>,
     books: Mutex<(Books, Vec<Instant>)>,
+    commits: Mutex<Vec<Instant>>,
 }
 
 impl Shared {
@@ -86,6 +89,14 @@ impl Shared {
         (body.id(), Bytes::from(body.encode(BODY_BYTES)))
     }
 
+    /// Keeps the first few different failures for the report.
+    fn note(&self, failure: String) {
+        let mut failures = self.failures.lock();
+        if failures.len() < 5 && !failures.contains(&failure) {
+            failures.push(failure);
+        }
+    }
+
     /// Writes down what came of a send of messages that stand one behind the other.
     fn write(&self, ids: &[u64], blank: &Sent, answer: &Result<SendResult, SendError>) {
         let mut guard = self.books.lock();
@@ -94,10 +105,7 @@ impl Shared {
             Ok(_) => accepted.push(Instant::now()),
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                let mut failures = self.failures.lock();
-                if failures.len() < 5 {
-                    failures.push(error.to_string());
-                }
+                self.note(error.to_string());
             }
         }
         for (n, id) in ids.iter().enumerate() {
@@ -137,6 +145,7 @@ pub async fn start(client: &ClientConfig, rate: u64, seed: u64) -> Result<Traffi
         out_of_order: AtomicU64::new(0),
         highest: Mutex::default(),
         books: Mutex::default(),
+        commits: Mutex::default(),
     });
     let instance = ClientInstance::start(client.clone())?;
     let producer = Producer::builder("drill").start_on(&instance).await?;
@@ -187,6 +196,7 @@ impl Traffic {
         Done {
             books,
             accepted,
+            commits: std::mem::take(&mut *self.shared.commits.lock()),
             run: self.shared.run,
             failed: self.shared.failed.load(Ordering::Relaxed),
             failures: std::mem::take(&mut *self.shared.failures.lock()),
@@ -346,8 +356,12 @@ async fn commits(shared: Arc<Shared>, client: ClientConfig) {
         for queue in queues {
             let offset = next.entry(queue.clone()).or_insert(0);
             let committed = consumer.commit_offset(&queue, QueueOffset(*offset + 1)).await;
+            if let Err(error) = &committed {
+                shared.note(format!("offset commit: {error}"));
+            }
             if committed.is_ok() {
                 *offset += 1;
+                shared.commits.lock().push(Instant::now());
                 shared.books.lock().0.committed(GROUP, &name(&queue), *offset);
             }
             if let Ok(found) = consumer.committed(&queue).await {

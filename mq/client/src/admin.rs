@@ -80,7 +80,7 @@ impl ClientInstance {
     /// # Errors
     /// The broker does not answer.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<QueueOffset, CallError> {
-        self.known(queue).await?;
+        self.shared.know_owner(queue).await?;
         queue_bound(&self.shared, queue, request::GET_MIN_OFFSET).await
     }
 
@@ -89,7 +89,7 @@ impl ClientInstance {
     /// # Errors
     /// The broker does not answer.
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<QueueOffset, CallError> {
-        self.known(queue).await?;
+        self.shared.know_owner(queue).await?;
         queue_bound(&self.shared, queue, request::GET_MAX_OFFSET).await
     }
 
@@ -98,7 +98,7 @@ impl ClientInstance {
     /// # Errors
     /// The broker does not answer.
     pub async fn search_offset(&self, queue: &MessageQueue, timestamp_ms: i64) -> Result<QueueOffset, CallError> {
-        self.known(queue).await?;
+        self.shared.know_owner(queue).await?;
         offset_at(&self.shared, queue, timestamp_ms).await
     }
 
@@ -107,7 +107,7 @@ impl ClientInstance {
     /// # Errors
     /// The broker does not answer.
     pub async fn consumer_offset(&self, group: &str, queue: &MessageQueue) -> Result<Option<QueueOffset>, CallError> {
-        self.known(queue).await?;
+        self.shared.know_owner(queue).await?;
         let make = || wire::query_consumer_offset(group, queue);
         let broker = &queue.broker_name;
         let answer = self.shared.call_group(broker, ADMIN_TIMEOUT, make).await?;
@@ -130,7 +130,7 @@ impl ClientInstance {
         queue: &MessageQueue,
         offset: QueueOffset,
     ) -> Result<(), CallError> {
-        self.known(queue).await?;
+        self.shared.know_owner(queue).await?;
         let make = || wire::update_consumer_offset(group, queue, offset);
         let broker = &queue.broker_name;
         self.shared.ask_group(broker, ADMIN_TIMEOUT, make).await?;
@@ -166,13 +166,6 @@ impl ClientInstance {
     pub fn members(&self, broker_name: &str) -> Vec<(u64, Arc<str>)> {
         let group = self.shared.brokers.get(broker_name);
         group.map(|group| group.members()).unwrap_or_default()
-    }
-
-    async fn known(&self, queue: &MessageQueue) -> Result<(), CallError> {
-        if self.shared.brokers.get(&queue.broker_name).is_none() {
-            self.shared.fetch_route(&queue.topic, false).await?;
-        }
-        Ok(())
     }
 }
 

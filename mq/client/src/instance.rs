@@ -224,6 +224,25 @@ impl Shared {
         succeed(answer, broker_name)
     }
 
+    /// As [`Self::ask_group`], of the group that has a queue. If nobody has asked for its topic yet, the group may be unknown here.
+    pub(crate) async fn ask_owner(
+        &self,
+        queue: &crate::MessageQueue,
+        timeout: Duration,
+        make: impl Fn() -> Command,
+    ) -> Result<Command, CallError> {
+        self.know_owner(queue).await?;
+        self.ask_group(&queue.broker_name, timeout, make).await
+    }
+
+    /// Fetches the route to a queue's topic if its group is unknown.
+    pub(crate) async fn know_owner(&self, queue: &crate::MessageQueue) -> Result<(), CallError> {
+        if self.brokers.get(&queue.broker_name).is_none() {
+            self.fetch_route(&queue.topic, false).await?;
+        }
+        Ok(())
+    }
+
     /// As [`Self::call_group`], for requests that must not be repeated once they may have been sent.
     pub(crate) async fn call_once(
         &self,

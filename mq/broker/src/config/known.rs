@@ -49,7 +49,6 @@ pub const ROCKETMQ_ONLY: &[&str] = &[
     "channelNotActiveInterval",
     "checkCRCOnRecover",
     "checkSyncStateSetPeriod",
-    "cleanFileForciblyEnable",
     "cleanOfflineBrokerInterval",
     "cleanResourceInterval",
     "cleanRocksDBDirtyCQIntervalMin",

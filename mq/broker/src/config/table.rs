@@ -132,6 +132,8 @@ settings! {
     Live minor disk_max_used_percent: u64 = "75" in 10..=99, "diskMaxUsedSpaceRatio";
     /// Disk use, per cent, above which the oldest segments are deleted even before they expire.
     Live minor disk_clean_forcibly_percent: u64 = "85" in 10..=99, "diskSpaceCleanForciblyRatio";
+    /// Delete segments before they expire when the disk is nearly full. Off: sends are refused instead.
+    Live minor clean_forcibly_enable: bool = "true", "cleanFileForciblyEnable";
     /// Disk use, per cent, above which sends are refused.
     Live minor disk_warning_percent: u64 = "90" in 10..=100, "diskSpaceWarningLevelRatio";
     /// Write the index that queries by key use.

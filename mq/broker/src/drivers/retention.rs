@@ -88,7 +88,7 @@ async fn retain(path: &DataPath, retain: Retain) -> io::Result<()> {
 /// The first commit log offset to keep, if anything may go: a boundary of segments. Never the segment being written.
 fn line(segments: &[SegmentInfo], settings: &Settings, used_percent: u64, now_ms: i64) -> Option<CommitLogOffset> {
     let kept_ms = settings.file_reserved_hours.saturating_mul(3_600_000) as i64;
-    let forced = used_percent >= settings.disk_clean_forcibly_percent;
+    let forced = settings.clean_forcibly_enable && used_percent >= settings.disk_clean_forcibly_percent;
     let timely = used_percent >= settings.disk_max_used_percent || is_hour(&settings.delete_when, now_ms);
     let mut line = None;
     for pair in segments.windows(2).take(SEGMENTS_MAX) {
@@ -251,6 +251,11 @@ mod tests {
         assert_eq!(at(5, 10), None, "not the hour");
         assert_eq!(at(5, 80), Some(300), "but the disk fills up");
         assert_eq!(at(0, 90), Some(500), "nearly full: all but the last, expired or not");
+        let gently = Settings {
+            clean_forcibly_enable: false,
+            ..settings.clone()
+        };
+        assert_eq!(line(&segments, &gently, 99, 1), None, "what has not expired stays");
         assert_eq!(
             line(&segments[..1], &settings, 99, 100 * HOUR),
             None,

@@ -132,6 +132,7 @@ impl Offsets {
         }
         let make = || wire::query_consumer_offset(&self.group, queue);
         let broker = &queue.broker_name;
+        self.shared.know_owner(queue).await?;
         let answer = self.shared.call_group(broker, QUERY_TIMEOUT, make).await?;
         if answer.code == response::QUERY_NOT_FOUND {
             return Ok(None);
@@ -201,7 +202,7 @@ impl Offsets {
         }
         let make = || wire::update_consumer_offset(&self.group, queue, offset);
         let timeout = self.shared.config.api_timeout;
-        self.shared.ask_group(&queue.broker_name, timeout, make).await?;
+        self.shared.ask_owner(queue, timeout, make).await?;
         self.wrote(queue, offset);
         Ok(())
     }
@@ -254,7 +255,7 @@ async fn ask_offset(
     make: impl Fn() -> mq_remoting::Command,
 ) -> Result<QueueOffset, CallError> {
     let broker = &queue.broker_name;
-    let answer = shared.ask_group(broker, QUERY_TIMEOUT, make).await?;
+    let answer = shared.ask_owner(queue, QUERY_TIMEOUT, make).await?;
     let offset = wire::integer(&answer.ext, "offset").map_err(|what| CallError::Malformed {
         addr: broker.clone(),
         what,

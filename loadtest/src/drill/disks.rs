@@ -1,9 +1,10 @@
-//! Cutting the power of members whose stores lie on file systems of their own (scripts/drill makes them).
+//! Faults of disks, for members whose stores lie on file systems of their own (scripts/drill makes them): power cuts, and no space.
 //!
-//! `FS_IOC_SHUTDOWN` without a log flush makes ext4 and xfs forget what was not synced and answer everything with an I/O error from
-//! then on, while the member still runs: a member that acknowledged anything after the cut would be found out. Then it is
-//! killed, and the file system is mounted again, which replays its journal as after a real cut.
+//! A power cut: `FS_IOC_SHUTDOWN` without a log flush makes ext4 and xfs forget what was not synced and answer everything with an
+//! I/O error from then on, while the member still runs: a member that acknowledged anything after the cut would be found out.
+//! Then it is killed, and the file system is mounted again, which replays its journal as after a real cut.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use mq_cluster::{Cluster, Target};
 const CUT: &str =
     "open(my $f, '<', $ARGV[0]) or die $!; my $flag = pack('I', 2); ioctl($f, 0x8004587d, $flag) or die $!";
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+const FILLER: &str = "filler";
 
 /// Cuts the power of the victims, all of them before any is killed, and brings them back after `down`.
 pub fn cut(cluster: &Cluster, target: &Target, down: Duration) -> Result<(Instant, String)> {
@@ -43,6 +45,41 @@ pub fn cut(cluster: &Cluster, target: &Target, down: Duration) -> Result<(Instan
     std::thread::sleep(down);
     cluster.revive()?;
     Ok((at, format!("cut the power of {}", names.join(", "))))
+}
+
+/// Fills the disks of the victims to the last block, and makes room again after `full`.
+pub fn fill(cluster: &Cluster, target: &Target, full: Duration) -> Result<(Instant, String)> {
+    let names = cluster.names_of(target)?;
+    let mut fillers = Vec::new();
+    for name in &names {
+        let store = cluster.dir().join(name).join("store");
+        device_of(&store)?;
+        let free = rustix::fs::statvfs(&store)?;
+        let file = File::create(store.join(FILLER))?;
+        // The last blocks go to metadata of the file itself; what is left is less than any write needs.
+        for bytes in [free.f_bavail * free.f_frsize, 1 << 20, 64 << 10, 4 << 10] {
+            fill_by(&file, bytes)?;
+        }
+        fillers.push(store.join(FILLER));
+    }
+    let at = Instant::now();
+    std::thread::sleep(full);
+    for filler in &fillers {
+        std::fs::remove_file(filler).with_context(|| format!("remove {}", filler.display()))?;
+    }
+    Ok((at, format!("filled the disk of {}", names.join(", "))))
+}
+
+/// Lengthens a file by so many bytes until there is no room for that.
+fn fill_by(file: &File, bytes: u64) -> Result<()> {
+    loop {
+        let length = file.metadata()?.len();
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), length, bytes) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::NOSPC) => return Ok(()),
+            Err(error) => return Err(error).context("fill the disk"),
+        }
+    }
 }
 
 /// The device that is mounted at a folder.
