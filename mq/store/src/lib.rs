@@ -26,7 +26,8 @@ pub use checkpoint::Checkpoints;
 pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, Header, Item, ItemKind};
 pub use index::{Index, IndexMark, IndexOptions};
 pub use log::{
-    Cut, Damage, Done, Known, Log, LogOptions, Lookup, OpenError, Promise, Recovered, Room, SegmentInfo, Tail, promise,
+    Cut, Damage, Done, Gap, Known, Log, LogOptions, Lookup, OpenError, Promise, Proof, Recovered, Room, SegmentInfo,
+    Tail, promise,
 };
 pub use position::{LogId, NodeId, RaftIndex, Term};
 pub use queue::{Bounds, ConsumeQueues, CqEntry, QueueOptions, QueueRef, QueueTableRow};

@@ -108,8 +108,10 @@ impl Flusher {
 }
 
 impl Shared {
-    /// Syncs what is written and not synced.
+    /// Syncs what is written and not synced. Who comes second waits: what the first one is syncing still counts as
+    /// unsynced, but is not in the list any more.
     pub(super) fn sync_written(&self) -> io::Result<()> {
+        let _syncing = self.syncing.lock();
         let (generation, written, bases) = {
             let mut durable = self.durable.lock();
             if durable.flushed == durable.written {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Tail;
+use super::{Proof, Tail};
 use crate::entry::Entry;
 
 /// Called once when the work is done, on the log's own thread: it must not block.
@@ -19,7 +19,9 @@ pub(crate) enum Job {
         done: Done,
     },
     Reset(Tail, Done),
-    Repair(Vec<Entry>, Done),
+    Repair(Vec<Entry>, Proof, Done),
+    /// The log ends where it is interrupted.
+    EndAtDamage(Done),
     Flush(Done),
     /// Reports a failure in its turn.
     Fail(io::Error, Done),
@@ -33,7 +35,8 @@ impl Job {
             | Job::Vote(_, done)
             | Job::Truncate { done, .. }
             | Job::Reset(_, done)
-            | Job::Repair(_, done)
+            | Job::Repair(_, _, done)
+            | Job::EndAtDamage(done)
             | Job::Flush(done)
             | Job::Fail(_, done)
             | Job::Close(done) => done,

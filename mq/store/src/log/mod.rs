@@ -26,10 +26,12 @@
 mod flusher;
 mod identity;
 mod job;
+mod notice;
 mod open;
 mod outcome;
 mod promise;
 mod read;
+mod repair;
 mod scan;
 mod segment;
 mod sparse;
@@ -59,7 +61,8 @@ use crate::slots::SlotFile;
 pub(crate) use identity::Identity;
 pub use job::Done;
 use job::{Chore, Job};
-pub use outcome::{Cut, Damage, Lookup, OpenError, Recovered, Room, SegmentInfo};
+use notice::Notices;
+pub use outcome::{Cut, Damage, Gap, Lookup, OpenError, Proof, Recovered, Room, SegmentInfo};
 pub use promise::{Promise, promise};
 pub(crate) use scan::{Depth, Found, Scan};
 pub(crate) use segment::{Segments, parse_name};
@@ -146,6 +149,9 @@ pub(crate) struct Shared {
     poison: Mutex<Option<(io::ErrorKind, String)>>,
     poisoned: StopSource,
     gate: read::Gate,
+    /// Held over a whole background sync. Taken before `durable`.
+    syncing: Mutex<()>,
+    notices: Notices,
 }
 
 impl fmt::Debug for Shared {
@@ -408,15 +414,6 @@ impl Log {
         state.sparse.clear();
         state.damage = None;
         self.shared.jobs.push(Job::Reset(base, done));
-    }
-
-    /// Puts back entries that were found damaged, as a peer has them. They must be committed.
-    ///
-    /// After damage found at open they must continue the log where it is interrupted; the log then goes on over what
-    /// is intact behind them, and [`Log::damage`] says whether that was all. For damage found by a read they must be
-    /// links of the chain, between neighbours that are intact.
-    pub fn repair(&self, entries: Vec<Entry>, done: Done) {
-        self.shared.jobs.push(Job::Repair(entries, done));
     }
 
     /// Syncs what is written so far, and the flush mark.

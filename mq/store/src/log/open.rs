@@ -14,16 +14,17 @@ use mq_base::env::disk::Disk;
 use mq_base::stop::StopSource;
 use parking_lot::{Mutex, RwLock};
 
+use super::notice::Notices;
 use super::read::Gate;
 use super::scan::{Depth, Found, Scan, What};
-use super::segment::{BadSegment, Segments};
+use super::segment::Segments;
 use super::sparse::SparseIndex;
 use super::window::Window;
 use super::{
     BASE, COMMIT_LOG, Cut, Damage, Durable, Identity, Known, LogOptions, MARK, OpenError, Recovered, Shared, Small,
-    State, Tail, VOTE, invalid,
+    State, Tail, VOTE,
 };
-use crate::entry::{Entry, HEADER_LEN, Header, place};
+use crate::entry::{Entry, HEADER_LEN, Header};
 use crate::mailbox::Mailbox;
 use crate::position::RaftIndex;
 use crate::slots::{Held, SlotFile};
@@ -50,7 +51,7 @@ pub(super) fn open(
         options.segment_bytes = identity.segment_bytes;
     }
     let boot_id = disk.boot_id();
-    let mut unclean_machine = stored.as_ref().is_some_and(|id| !id.clean && id.boot_id != boot_id);
+    let unclean_machine = stored.as_ref().is_some_and(|id| !id.clean && id.boot_id != boot_id);
 
     let (vote, held_vote) = SlotFile::open(&*disk, &dir.join(VOTE.0), VOTE.1)?;
     let (mark, held_mark) = SlotFile::open(&*disk, &dir.join(MARK.0), MARK.1)?;
@@ -70,12 +71,10 @@ pub(super) fn open(
         }
     };
     let base = tail_of(held_base).ok_or_else(|| lost(BASE.0, "where the log begins; start from an empty folder"))?;
-    let flush_mark = tail_of(held_mark).unwrap_or_else(|| {
-        // Without the mark a damaged tail looks like a torn one: be as careful as after a power cut.
-        tracing::warn!(dir = %dir.display(), "the flush mark is damaged");
-        unclean_machine = true;
-        Tail::default()
-    });
+    // Without the mark a damaged tail looks like a torn one.
+    let flush_mark = tail_of(held_mark);
+    let mark_lost = flush_mark.is_none();
+    let flush_mark = flush_mark.unwrap_or_default();
 
     let (segments, bad) = Segments::open(
         disk.clone(),
@@ -84,13 +83,15 @@ pub(super) fn open(
         options.recycled_max,
     )?;
     disk.sync_dir(dir)?;
+    bad.iter().try_for_each(|bad| segments.make_whole(bad))?;
     let node = match &stored {
         Some(identity) => identity.node(),
         None => crate::NodeId(env::random::u64()),
     };
 
     let mut fold = Fold::new(&segments, base, flush_mark);
-    fold.start(&bad, from)?;
+    // Of a folder whose segments were not whole a checkpoint is no witness.
+    fold.start(from.filter(|_| bad.is_empty()))?;
     fold.run()?;
     let Fold {
         tail,
@@ -137,6 +138,7 @@ pub(super) fn open(
         cut,
         damage: damage.clone(),
         unclean_machine,
+        mark_lost,
         fresh,
     };
     let origin = sparse.iter().next().map(|(index, _)| RaftIndex(index));
@@ -165,6 +167,8 @@ pub(super) fn open(
         no_room: AtomicBool::new(false),
         poison: Mutex::new(None),
         poisoned,
+        syncing: Mutex::new(()),
+        notices: Notices::default(),
     };
     Ok((Arc::new(shared), recovered))
 }
@@ -187,7 +191,7 @@ fn tail_of(held: Held) -> Option<Tail> {
 }
 
 /// Removes segments that a crash left: below the base after a purge, beyond the next one after a cut.
-fn remove_strays(segments: &Segments, base: Tail, tail: Tail) -> io::Result<()> {
+pub(super) fn remove_strays(segments: &Segments, base: Tail, tail: Tail) -> io::Result<()> {
     let size = segments.segment_bytes;
     let keep_to = segments.base_of(tail.next_offset.get()) + size;
     // Only those below may be recycled: in one from beyond, entries that were cut would be at home again.
@@ -196,18 +200,18 @@ fn remove_strays(segments: &Segments, base: Tail, tail: Tail) -> io::Result<()> 
 }
 
 /// The fold over the log's headers, and over whole entries above the flush mark.
-struct Fold<'a> {
+pub(super) struct Fold<'a> {
     segments: &'a Segments,
     base: Tail,
     mark: Tail,
-    tail: Tail,
-    sparse: SparseIndex,
-    damage: Option<Damage>,
+    pub tail: Tail,
+    pub sparse: SparseIndex,
+    pub damage: Option<Damage>,
     cut: Option<Cut>,
 }
 
 impl<'a> Fold<'a> {
-    fn new(segments: &'a Segments, base: Tail, mark: Tail) -> Fold<'a> {
+    pub fn new(segments: &'a Segments, base: Tail, mark: Tail) -> Fold<'a> {
         Fold {
             segments,
             base,
@@ -220,12 +224,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Chooses where to begin, and looks at the names, lengths and first headers of the segments before that.
-    fn start(&mut self, bad: &[BadSegment], from: Option<Known>) -> io::Result<()> {
-        if let Some(bad) = bad.first() {
-            let what = format!("the segment has {} bytes", bad.len);
-            self.damage = Some(Damage::new(bad.base, None, what));
-            return Ok(());
-        }
+    fn start(&mut self, from: Option<Known>) -> io::Result<()> {
         let Some(known) = from.filter(|k| k.tail.next_offset > self.base.next_offset) else {
             return Ok(());
         };
@@ -277,10 +276,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Follows the chain to its end and decides what the end is.
-    fn run(&mut self) -> io::Result<()> {
-        if self.damage.is_some() {
-            return Ok(());
-        }
+    pub fn run(&mut self) -> io::Result<()> {
         let mut scan = Scan::new(self.segments, self.tail);
         let mut rewritten = Vec::new();
         let end = loop {
@@ -325,7 +321,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Zeroes what could be taken for the next header: at the end, and at the start of the next segment.
-    fn blank_end(&self, touched: &mut Vec<u64>) -> io::Result<()> {
+    pub fn blank_end(&self, touched: &mut Vec<u64>) -> io::Result<()> {
         let here = self.tail.next_offset.get();
         let size = self.segments.segment_bytes;
         let room = size - here % size;
@@ -349,7 +345,7 @@ impl<'a> Fold<'a> {
 
 /// Writes an entry above the mark once more: a sync that failed before the last process ended may have left it only in
 /// the page cache, marked as if it were on disk.
-fn rewrite(segments: &Segments, entry: &Entry, touched: &mut Vec<u64>) -> io::Result<()> {
+pub(super) fn rewrite(segments: &Segments, entry: &Entry, touched: &mut Vec<u64>) -> io::Result<()> {
     let base = segments.base_of(entry.offset().get());
     if let Some(segment) = segments.get(base)? {
         segment
@@ -360,98 +356,4 @@ fn rewrite(segments: &Segments, entry: &Entry, touched: &mut Vec<u64>) -> io::Re
         }
     }
     Ok(())
-}
-
-/// See [`super::Log::repair`]. Returns the new tail if the log goes on where it was interrupted.
-pub(super) fn repair(shared: &Shared, entries: &[Entry]) -> io::Result<Option<Tail>> {
-    for entry in entries {
-        entry
-            .verify_items()
-            .map_err(|_| invalid("a repair is damaged itself"))?;
-    }
-    let (interrupted, mut tail, base) = {
-        let state = shared.state.read();
-        (state.damage.is_some(), state.tail, state.base)
-    };
-    let size = shared.segments.segment_bytes;
-    let mut sparse = SparseIndex::default();
-    if interrupted {
-        for entry in entries {
-            let follows = entry.header().previous == tail.previous_hash
-                && entry.offset() == place(tail.next_offset, entry.len() as u64, size)
-                && tail.last.is_none_or(|last| last.index.next() == entry.index());
-            if !follows {
-                return Err(invalid("a repair does not continue the chain"));
-            }
-            tail = Tail::after(entry);
-        }
-    } else {
-        for entry in entries {
-            check_link(shared, entry)?;
-        }
-    }
-    let mut touched = Vec::new();
-    for entry in entries {
-        shared.segments.create(shared.segments.base_of(entry.offset().get()))?;
-        rewrite(&shared.segments, entry, &mut touched)?;
-        sparse.note(entry.index().get(), entry.offset().get(), size);
-    }
-    for start in touched {
-        if let Some(segment) = shared.segments.get(start)? {
-            segment.file.sync_data()?;
-        }
-    }
-    if !interrupted {
-        return Ok(None);
-    }
-    let mark = shared.durable.lock().marked;
-    let mut fold = Fold::new(&shared.segments, base, mark);
-    fold.tail = tail;
-    fold.run()?;
-    let mut state = shared.state.write();
-    if state.tail.last.is_none() {
-        state.origin = entries.first().map(Entry::index);
-    }
-    state.tail = fold.tail;
-    state.damage = fold.damage;
-    for (index, offset) in sparse.iter().chain(fold.sparse.iter()) {
-        state.sparse.note(index, offset, size);
-    }
-    Ok(Some(fold.tail))
-}
-
-/// Whether `entry` is the one the log has at that index: by its header, or by both neighbours.
-fn check_link(shared: &Shared, entry: &Entry) -> io::Result<()> {
-    let wrong = || invalid("a repair is not a link of the chain");
-    let index = entry.index();
-    let length = entry.len() as u64;
-    let inside = shared.state.read().holds(index);
-    if !inside || length > shared.segments.segment_bytes {
-        return Err(wrong());
-    }
-    if let Ok((_, hash)) = shared.header_at(entry.offset().get(), Some(index)) {
-        return if hash == entry.hash() { Ok(()) } else { Err(wrong()) };
-    }
-    let base = shared.state.read().base;
-    let before = if base.last.map(|last| last.index.next()) == Some(index) || index == RaftIndex(0) {
-        base
-    } else {
-        let (header, hash) = shared.header(RaftIndex(index.get() - 1)).map_err(|_| wrong())?;
-        Tail {
-            last: Some(header.id),
-            next_offset: header.end(),
-            previous_hash: hash,
-        }
-    };
-    let placed = place(before.next_offset, length, shared.segments.segment_bytes);
-    let is_last = shared.state.read().tail == Tail::after(entry);
-    let linked = is_last || {
-        let after = Scan::new(&shared.segments, Tail::after(entry)).next(Depth::Headers)?;
-        matches!(after, Found::Entry(..))
-    };
-    if before.previous_hash == entry.header().previous && placed == entry.offset() && linked {
-        Ok(())
-    } else {
-        Err(wrong())
-    }
 }

@@ -43,6 +43,25 @@ impl From<Damage> for io::Error {
     }
 }
 
+/// Where the log is interrupted or damaged, and what proves that a peer's bytes belong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Everything up to here is intact; what follows must come from a peer.
+    pub after: Tail,
+    /// Places of this log behind the damage, nearest first; the last one is where it certainly went to. Whoever holds one
+    /// of them has the same entries before it, because each header carries the hash of the one before.
+    pub anchors: Vec<Tail>,
+}
+
+/// Why entries are the ones that stood where the log is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// This log's own chain leads on from them, or names them. The log checks it.
+    Chain,
+    /// The caller knows: the peer they come from holds one of [`Gap::anchors`], or they are committed.
+    Vouched,
+}
+
 /// What was cut off at open: bytes above the flush mark that are not whole entries of the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -71,6 +90,8 @@ pub struct Recovered {
     /// The machine went down while the log was open, so synced is all that can be relied on: without `sync`,
     /// acknowledged entries may be missing, and this member must not vote before it knows better.
     pub unclean_machine: bool,
+    /// Both slots of the flush mark are damaged: it is not known how much had been synced.
+    pub mark_lost: bool,
     /// Nothing was ever in this folder.
     pub fresh: bool,
 }

@@ -23,7 +23,7 @@ impl Log {
     /// Entries of `range`, as many as fit in `max_bytes` but at least one if there is one. Blocks if they are not in
     /// the window. Entries that were purged are `NotFound`; a [`Damage`] is `InvalidData`.
     pub fn read(&self, range: Range<RaftIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
-        self.shared.read(range, max_bytes)
+        self.shared.notices.pass(self.shared.read(range, max_bytes))
     }
 
     /// The same if `range` starts in the window, else `None`. Never blocks.
@@ -54,7 +54,8 @@ impl Log {
         if let Some(entries) = self.read_recent(range.clone(), max_bytes) {
             return Ok(entries);
         }
-        self.cold(move |shared| shared.read(range, max_bytes)).await
+        self.cold(move |shared| shared.notices.pass(shared.read(range, max_bytes)))
+            .await
     }
 
     /// The body of an item, by what a consume queue says of it.
@@ -79,7 +80,7 @@ impl Log {
 
     /// The body of an item from disk, its CRC verified, on a bounded number of blocking threads.
     pub async fn read_bytes_cold(&self, offset: CommitLogOffset, len: usize) -> io::Result<Bytes> {
-        self.cold(move |shared| shared.item(offset, Some(len))?.ok_or_else(gone))
+        self.cold(move |shared| shared.notices.pass(shared.item(offset, Some(len)))?.ok_or_else(gone))
             .await
     }
 
@@ -89,7 +90,8 @@ impl Log {
         self.cold(move |shared| {
             let mut out = Vec::with_capacity(wanted.len());
             for (offset, len) in wanted {
-                match shared.item(offset, Some(len)).and_then(|b| b.ok_or_else(gone)) {
+                let item = shared.notices.pass(shared.item(offset, Some(len)));
+                match item.and_then(|b| b.ok_or_else(gone)) {
                     Ok(bytes) => out.push(bytes),
                     Err(error) if out.is_empty() => return Err(error),
                     Err(_) => break,
@@ -103,6 +105,25 @@ impl Log {
     /// The stored record at an offset that a client named; `None` if there is none. Blocks.
     pub fn record_at(&self, offset: CommitLogOffset) -> io::Result<Option<Bytes>> {
         self.shared.item(offset, None)
+    }
+
+    /// Header of an entry; its items are not looked at. Blocks.
+    pub fn header(&self, index: RaftIndex) -> io::Result<Header> {
+        self.shared.notices.pass(self.shared.header(index)).map(|(header, _)| header)
+    }
+
+    /// Whether this is a place of the log: then everything the log has before it is the same wherever that is so. Blocks.
+    pub fn has_place(&self, place: &Tail) -> io::Result<bool> {
+        let inside = {
+            let state = self.shared.state.read();
+            if state.base == *place || state.tail == *place {
+                return Ok(true);
+            }
+            place.last.filter(|last| state.holds(last.index))
+        };
+        let Some(last) = inside else { return Ok(false) };
+        let (header, hash) = self.shared.notices.pass(self.shared.header(last.index))?;
+        Ok(after(&header, hash) == *place)
     }
 
     /// The segments that hold entries, oldest first. Blocks: reads one header of each.
@@ -123,7 +144,7 @@ impl Log {
                     Found::End(_) => continue,
                 }
             } else {
-                self.shared.header_at(start, None)?.0
+                self.shared.notices.pass(self.shared.header_at(start, None))?.0
             };
             if header.offset.get() >= start + size {
                 continue;
@@ -249,7 +270,7 @@ impl Shared {
         !self.state.read().holds(index)
     }
 
-    fn entry_at(&self, header: &Header) -> io::Result<Entry> {
+    pub(super) fn entry_at(&self, header: &Header) -> io::Result<Entry> {
         let offset = header.offset.get();
         let index = header.id.index;
         let mut buf = vec![0; header.length as usize];
@@ -346,7 +367,7 @@ impl Shared {
     }
 
     /// The body of the item at `offset`. With `len` it must be there and of that length; without, it may be missing.
-    fn item(&self, offset: CommitLogOffset, len: Option<usize>) -> io::Result<Option<Bytes>> {
+    pub(super) fn item(&self, offset: CommitLogOffset, len: Option<usize>) -> io::Result<Option<Bytes>> {
         let at = offset.get();
         let tail = {
             let state = self.state.read();
@@ -401,7 +422,7 @@ impl Shared {
     }
 }
 
-fn after(header: &Header, hash: u64) -> Tail {
+pub(super) fn after(header: &Header, hash: u64) -> Tail {
     Tail {
         last: Some(header.id),
         next_offset: header.end(),

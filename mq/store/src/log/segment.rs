@@ -108,6 +108,23 @@ impl Segments {
         Ok((segments, bad))
     }
 
+    /// Gives a segment that was cut or grew its length again; what is missing reads as zeros, and the chain finds it.
+    pub fn make_whole(&self, bad: &BadSegment) -> io::Result<()> {
+        let path = self.dir.join(segment_name(bad.base));
+        if !bad.base.is_multiple_of(self.segment_bytes) {
+            let text = format!("{} is no segment of this log: move it away", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        tracing::error!(segment = %path.display(), len = bad.len, "a segment does not have the length of a segment");
+        let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+        if bad.len > self.segment_bytes {
+            file.set_len(self.segment_bytes)?;
+        } else {
+            file.allocate(self.segment_bytes)?;
+        }
+        file.sync_all()
+    }
+
     /// Start of the segment that holds `offset`.
     pub fn base_of(&self, offset: u64) -> u64 {
         offset - offset % self.segment_bytes

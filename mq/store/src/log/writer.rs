@@ -13,9 +13,9 @@ use mq_base::env::{
 };
 
 use super::job::{Chore, Done, Job};
-use super::open;
+use super::repair;
 use super::segment::Segment;
-use super::{Shared, Tail};
+use super::{Proof, Shared, Tail};
 use crate::entry::{Entry, HEADER_LEN};
 use crate::mailbox::Taken;
 
@@ -286,7 +286,8 @@ impl Writer {
             Job::Fail(error, done) => return self.tell(done, Err(error)),
             Job::Flush(done) => return self.shared.chores.push(Chore::Flush(done)),
             Job::Vote(vote, done) => return self.vote(vote, done),
-            Job::Repair(entries, done) => return self.repair(&entries, done),
+            Job::Repair(entries, proof, done) => return self.repair(&entries, proof, done),
+            Job::EndAtDamage(done) => ("end the log", done, self.end_at_damage()),
             Job::Truncate { tail, cut, done } => ("truncate", done, self.truncate(tail, cut)),
             Job::Reset(tail, done) => ("reset", done, self.reset(tail)),
             Job::Close(done) => ("close", done, self.close()),
@@ -366,8 +367,8 @@ impl Writer {
         Ok(())
     }
 
-    fn repair(&mut self, entries: &[Entry], done: Done) {
-        match open::repair(&self.shared, entries) {
+    fn repair(&mut self, entries: &[Entry], proof: Proof, done: Done) {
+        match repair::repair(&self.shared, entries, proof) {
             Ok(written) => {
                 if let Some(tail) = written {
                     self.end = tail.next_offset.get();
@@ -384,6 +385,14 @@ impl Writer {
                 self.tell(done, Err(error));
             }
         }
+    }
+
+    fn end_at_damage(&mut self) -> io::Result<()> {
+        let tail = self.shared.state.read().tail;
+        self.lower(tail)?;
+        repair::end_at_damage(&self.shared)?;
+        self.end = tail.next_offset.get();
+        Ok(())
     }
 
     fn close(&self) -> io::Result<()> {

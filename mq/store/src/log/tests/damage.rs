@@ -78,9 +78,9 @@ fn a_flipped_header_below_the_mark_is_damage_and_a_peer_repairs_it() {
         let entry = next(&rig.log, 2, 1);
         rig.run(|log, done| log.append(vec![entry], done)).unwrap_err();
         // Not every entry will do.
-        rig.run(|log, done| log.repair(vec![entries[3].clone()], done))
+        rig.run(|log, done| log.repair(vec![entries[3].clone()], Proof::Chain, done))
             .unwrap_err();
-        rig.run(|log, done| log.repair(vec![entries[1].clone()], done)).unwrap();
+        rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done)).unwrap();
         assert_eq!(rig.log.damage(), None);
         assert_eq!(all(&rig.log), entries);
         let more = next(&rig.log, 2, 1);
@@ -101,10 +101,10 @@ fn two_damaged_places_are_repaired_one_after_the_other() {
         assert!(disk.flip_bit(&segment_path(0), entries[damaged].offset().get() + 3, 1));
     }
     let (mut rig, _) = open(&disk, options(true), None);
-    rig.run(|log, done| log.repair(vec![entries[0].clone()], done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[0].clone()], Proof::Chain, done)).unwrap();
     let second = rig.log.damage().expect("the second place");
     assert_eq!(second.offset, entries[2].offset());
-    rig.run(|log, done| log.repair(vec![entries[2].clone()], done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done)).unwrap();
     assert_eq!(rig.log.damage(), None);
     assert_eq!(all(&rig.log), entries);
 }
@@ -127,8 +127,8 @@ fn a_flipped_payload_is_found_by_the_read_and_repaired() {
     forged.push_message(&record(300, 9));
     let header = *entries[1].header();
     let forged = forged.finish(header.id, header.offset, header.previous, 0, EntryKind::Batch);
-    rig.run(|log, done| log.repair(vec![forged], done)).unwrap_err();
-    rig.run(|log, done| log.repair(vec![entries[1].clone()], done)).unwrap();
+    rig.run(|log, done| log.repair(vec![forged], Proof::Chain, done)).unwrap_err();
+    rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done)).unwrap();
     assert_eq!(all(&rig.log), entries);
     assert_eq!(rig.log.record_at(offset).unwrap(), Some(body));
 }
@@ -139,7 +139,7 @@ fn a_header_lost_at_run_time_is_repaired_between_its_neighbours() {
     let (mut rig, _) = open(&disk, options(true), None);
     scribble(&disk, entries[2].offset().get(), &[0; 64]);
     rig.log.read(RaftIndex(3)..RaftIndex(4), u64::MAX).unwrap_err();
-    rig.run(|log, done| log.repair(vec![entries[2].clone()], done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done)).unwrap();
     assert_eq!(all(&rig.log), entries);
 }
 
@@ -156,22 +156,174 @@ fn a_lost_or_cut_segment_below_the_mark_is_damage() {
         }
         rig.flush();
         drop(rig);
-        if cut {
-            let file = disk.open(&segment_path(4096), OpenMode::ReadWrite).unwrap();
-            file.set_len(100).unwrap();
-        } else {
-            disk.remove(&segment_path(4096)).unwrap();
-        }
+        let hurt = || match cut {
+            true => {
+                let file = disk.open(&segment_path(4096), OpenMode::ReadWrite).unwrap();
+                file.set_len(100).unwrap();
+            }
+            false => drop(disk.remove(&segment_path(4096))),
+        };
         let known = Known::of(&entries[35]);
         for from in [None, Some(known)] {
+            hurt();
             let (rig, recovered) = open(&disk, options(true), from);
             let damage = recovered.damage.expect("damage");
-            let lost = entries.iter().find(|entry| entry.offset().get() >= 4096).unwrap();
-            assert!(damage.offset.get() <= lost.offset().get() && damage.offset.get() > 3000);
+            let at = |base: u64| entries.iter().position(|entry| entry.offset().get() >= base).unwrap();
+            // Of a cut segment the first header is still there.
+            let lost = at(4096) + usize::from(cut);
+            assert!(damage.offset <= entries[lost].offset() && damage.offset.get() > 3000);
             rig.log
                 .append(vec![next(&rig.log, 1, 1)], Box::new(|result| assert!(result.is_err())));
+            drop(rig);
+        }
+        // All of the segment comes from a peer in pieces that do not lead back into the own chain by themselves.
+        let (mut rig, _) = open(&disk, options(true), None);
+        while let Some(gap) = rig.log.gap(None).unwrap() {
+            let first_behind = entries.iter().find(|entry| entry.offset().get() >= 8192).unwrap();
+            assert_eq!(gap.anchors[0], Tail::after(first_behind));
+            assert_eq!(gap.anchors[1], Tail::after(entries.last().unwrap()));
+            let from = gap.after.last.map_or(0, |last| last.index.get() as usize);
+            let piece = entries[from..from + 2].to_vec();
+            rig.run(|log, done| log.repair(piece, Proof::Vouched, done)).unwrap();
+        }
+        assert_eq!(rig.log.damage(), None);
+        // Of a cut segment the payload of the first entry is missing, too: a read finds that.
+        while let Err(error) = rig.log.read(RaftIndex(1)..RaftIndex(41), u64::MAX) {
+            assert!(cut);
+            put_back(&mut rig, Damage::of(&error).unwrap(), &entries);
+        }
+        assert_eq!(all(&rig.log), entries);
+        drop(rig);
+        let (rig, recovered) = open(&disk, options(true), None);
+        assert_eq!((recovered.damage, recovered.cut), (None, None));
+        assert_eq!(all(&rig.log), entries);
+    }
+}
+
+/// Repairs what a read came upon, from the entries as they were.
+fn put_back(rig: &mut Rig, damage: &Damage, entries: &[Entry]) {
+    let gap = rig.log.gap(Some(damage)).unwrap().expect("a gap");
+    let from = gap.after.last.map_or(0, |last| last.index.get() as usize);
+    let rest = entries[from..].to_vec();
+    rig.run(|log, done| log.repair(rest, Proof::Chain, done)).unwrap();
+}
+
+#[test]
+fn what_reads_come_upon_is_reported_once_found_exactly_and_repaired() {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let mut entries = Vec::new();
+    for _ in 0..60 {
+        let entry = next(&rig.log, 1, 300);
+        rig.put(&entry);
+        entries.push(entry);
+    }
+    rig.flush();
+    let noticed = |rig: &Rig| {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(rig.log.next_damage()).poll(&mut cx) {
+            std::task::Poll::Ready(damage) => Some(damage),
+            std::task::Poll::Pending => None,
+        }
+    };
+    // A header, a body, two headers in a row, a sector, the last entry.
+    let body = message(&entries[20]).0.get() + 5;
+    let sector = entries[40].offset().get() / 512 * 512;
+    let places = [
+        (entries[5].offset().get() + 9, 1),
+        (body, 1),
+        (entries[30].offset().get(), entries[31].offset().get() + 64 - entries[30].offset().get()),
+        (sector, 512),
+        (entries[59].offset().get() + 70, 3),
+    ];
+    for (offset, len) in places {
+        let (first, last) = (offset, offset + len - 1);
+        assert_eq!(first / 4096, last / 4096, "within one segment");
+        scribble(&disk, offset, &vec![0xA5; len as usize]);
+    }
+    drop(rig);
+    let (mut rig, recovered) = open(&disk, options(true), Some(Known::of(&entries[58])));
+    assert_eq!(recovered.damage, None, "what is before a checkpoint is not looked at");
+    let mut repaired = 0;
+    for nth in 1..=60 {
+        while let Err(error) = rig.log.read(RaftIndex(nth)..RaftIndex(nth + 1), 1) {
+            let damage = Damage::of(&error).expect("damage").clone();
+            assert_eq!(noticed(&rig), Some(damage.clone()));
+            assert_eq!(noticed(&rig), None);
+            put_back(&mut rig, &damage, &entries);
+            assert_eq!(rig.log.gap(Some(&damage)).unwrap().map(|gap| gap.after.last), None);
+            repaired += 1;
         }
     }
+    assert!(repaired >= 5, "{repaired}");
+    assert_eq!(all(&rig.log), entries);
+    // A record that a client or a queue entry names.
+    let (offset, bytes) = message(&entries[20]);
+    scribble(&disk, offset.get() + 3, &[0x77]);
+    let error = rig.log.shared.item(offset, Some(bytes.len())).unwrap_err();
+    put_back(&mut rig, Damage::of(&error).unwrap(), &entries);
+    assert_eq!(rig.log.record_at(offset).unwrap(), Some(bytes));
+    // A wrong queue entry is no damage of the log.
+    let error = rig.log.shared.item(CommitLogOffset(offset.get() + 1), Some(50)).unwrap_err();
+    assert_eq!(rig.log.gap(Damage::of(&error)).unwrap(), None);
+}
+
+#[test]
+fn entries_that_do_not_lead_back_are_taken_only_on_somebodys_word() {
+    let (disk, entries) = five();
+    // The second and all behind it, up to the flush mark and beyond.
+    let (from, to) = (entries[1].offset().get(), entries[4].end().get());
+    scribble(&disk, from, &vec![0; (to - from) as usize]);
+    let (mut rig, recovered) = open(&disk, options(true), None);
+    assert!(recovered.damage.is_some());
+    let gap = rig.log.gap(None).unwrap().unwrap();
+    assert_eq!((gap.after, gap.anchors), (Tail::after(&entries[0]), vec![Tail::after(&entries[2])]));
+    let second = vec![entries[1].clone()];
+    let refused = rig.run(|log, done| log.repair(second.clone(), Proof::Chain, done)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(rig.log.tail(), Tail::after(&entries[0]), "nothing was written");
+    rig.run(|log, done| log.repair(second, Proof::Vouched, done)).unwrap();
+    assert_eq!(rig.log.tail(), Tail::after(&entries[1]));
+    assert!(rig.log.damage().is_some(), "the third is still missing");
+    // The place of the flush mark itself is proof.
+    let third = vec![entries[2].clone()];
+    rig.run(|log, done| log.repair(third, Proof::Chain, done)).unwrap();
+    assert_eq!(rig.log.damage(), None);
+    assert_eq!(all(&rig.log), entries[..3]);
+}
+
+#[test]
+fn a_log_that_is_told_to_ends_at_its_damage() {
+    let (disk, entries) = five();
+    scribble(&disk, entries[1].offset().get(), &[0; 64]);
+    let (mut rig, _) = open(&disk, options(true), None);
+    rig.run(|log, done| log.end_at_damage(done)).unwrap();
+    assert_eq!(rig.log.damage(), None);
+    assert_eq!(rig.log.flushed(), Tail::after(&entries[0]));
+    drop(rig);
+    let (mut rig, recovered) = open(&disk, options(true), None);
+    assert_eq!(recovered.damage, None, "the flush mark was lowered");
+    assert_eq!(all(&rig.log), entries[..1]);
+    let other = next(&rig.log, 2, 300);
+    rig.put(&other);
+    drop(rig);
+    let (rig, _) = open(&disk, options(true), None);
+    assert_eq!(all(&rig.log), [entries[0].clone(), other]);
+}
+
+#[test]
+fn a_lost_flush_mark_is_told() {
+    let (disk, _) = five();
+    let path = Path::new(DIR).join(MARK.0);
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    file.write_all_vectored_at(&[&[1; 30]], 0).unwrap();
+    let (rig, recovered) = open(&disk, options(true), None);
+    assert!(!recovered.mark_lost, "one slot is left");
+    drop(rig);
+    let len = file.len().unwrap();
+    file.write_all_vectored_at(&[&vec![1; len as usize]], 0).unwrap();
+    let (_, recovered) = open(&disk, options(true), None);
+    assert!(recovered.mark_lost);
 }
 
 #[test]
