@@ -68,7 +68,6 @@ impl Newcomer {
             };
             tokio::select! { biased; () = stop.wait() => return, () = step => {} }
         }
-        self.local.empty.store(false, std::sync::atomic::Ordering::Release);
         tracing::info!(id = %format_args!("{:x}", self.local.member.id.0), "has its place in the group");
     }
 

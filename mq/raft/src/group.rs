@@ -109,6 +109,9 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log is damaged, and nobody has what is missing.
+    #[error("{0}")]
+    Damaged(String),
     /// A file or socket failed.
     #[error("{doing}")]
     Io {

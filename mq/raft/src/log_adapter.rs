@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::codec::{Put, Take};
+use crate::repair::Mender;
 use crate::types::{Body, LogEntry, Payload, Proposal, RaftLogId, TypeConfig, Vote, from_raft, to_raft};
 
 /// Bytes of entries that one replication frame carries (one entry may be larger). Also caps catching up.
@@ -37,6 +38,8 @@ pub struct LogStore {
     stamp: Arc<Mutex<Stamp>>,
     /// Notified when a snapshot was installed.
     installed: Arc<Notify>,
+    /// Repairs what reads find damaged.
+    mender: Option<Arc<Mender>>,
     /// openraft's suite purges entries that were never there. A member never may: openraft does it when the state is
     /// ahead of the log, and the commit log would be gone.
     #[cfg(test)]
@@ -53,7 +56,7 @@ struct Stamp {
 
 impl LogStore {
     /// `log_time_ms` is the clock of the last entry.
-    pub fn new(log: Log, log_time_ms: i64) -> Self {
+    pub fn new(log: Log, log_time_ms: i64, mender: Option<Arc<Mender>>) -> Self {
         let stamp = Stamp {
             log_time_ms,
             ..Stamp::default()
@@ -62,6 +65,7 @@ impl LogStore {
             log,
             stamp: Arc::new(Mutex::new(stamp)),
             installed: Default::default(),
+            mender,
             #[cfg(test)]
             purges_beyond: false,
         }
@@ -88,8 +92,11 @@ impl LogStore {
         let deadline = clock::now() + INSTALL_WITHIN;
         loop {
             let installed = self.installed.notified();
-            let next = self.log.tail().last.map(|last| last.index.0 + 1);
-            if next.is_none_or(|next| next >= first) {
+            // A group's log begins with entry 0: in an empty one, another entry waits for a snapshot.
+            let next = self.log.tail().last.map_or(0, |last| last.index.0 + 1);
+            #[cfg(test)]
+            let next = if self.purges_beyond { u64::MAX } else { next };
+            if next >= first {
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(clock::now());
@@ -159,7 +166,14 @@ impl LogStore {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.log.read_async(RaftIndex(start)..RaftIndex(end), max_bytes).await
+        loop {
+            let read = self.log.read_async(RaftIndex(start)..RaftIndex(end), max_bytes).await;
+            // An error would end the member. Nothing damaged is applied or sent; it waits for the repair.
+            match (read, &self.mender) {
+                (Err(error), Some(mender)) if mender.wait(&error).await => {}
+                (read, _) => return read,
+            }
+        }
     }
 }
 

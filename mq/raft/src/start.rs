@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mq_base::env::bug::{self, Bug};
@@ -30,8 +30,9 @@ use crate::peer::dial::Local;
 use crate::peer::incoming::Incoming;
 use crate::peer::message::Ask;
 use crate::peer::network::{Factory, Network};
-use crate::peer::server::{Service, serve};
+use crate::peer::server::{Service, Up, serve};
 use crate::proposer::{Proposer, Queue};
+use crate::repair::{Mender, Source};
 use crate::state_machine::{Rhythm, StateMachine};
 
 fn io(doing: &'static str) -> impl Fn(io::Error) -> StartError {
@@ -89,17 +90,8 @@ pub(crate) fn raft_config(config: &GroupConfig) -> Result<openraft::Config, Star
     })
 }
 
-struct Opened {
-    log: Log,
-    store: LogStore,
-    machine: StateMachine,
-    caution: Caution,
-    empty: bool,
-}
-
-/// Everything that reads the disk.
-fn open(config: &GroupConfig, disk: Arc<dyn Disk>, app: Box<dyn Application>) -> Result<Opened, StartError> {
-    let files = Files::new(disk.clone(), &config.dir);
+/// Opens the log, which may be interrupted by damage, and says whether entries may be missing that were acknowledged.
+fn open_log(config: &GroupConfig, disk: Arc<dyn Disk>, files: &Files) -> Result<(Log, bool), StartError> {
     let options = LogOptions {
         cluster: config.cluster.clone(),
         group: config.group.clone(),
@@ -110,41 +102,59 @@ fn open(config: &GroupConfig, disk: Arc<dyn Disk>, app: Box<dyn Application>) ->
     };
     let from = files.recent().map(|checkpoint| checkpoint.known);
     let (log, recovered) =
-        Log::open(disk.clone(), &config.dir, options, from).map_err(|e| io("open the log")(io::Error::other(e)))?;
+        Log::open(disk, &config.dir, options, from).map_err(|e| io("open the log")(io::Error::other(e)))?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!(offset = %cut.offset, what = %cut.what, "a torn tail of the log was cut off");
     }
-    if let Some(damage) = recovered.damage {
-        return Err(io("read the log; empty the folder to fetch it from the other members")(
-            damage.into(),
-        ));
+    if recovered.mark_lost {
+        tracing::error!("the flush mark is damaged: it is not known how much of the log was synced");
     }
+    let lost = !config.sync && recovered.unclean_machine || recovered.mark_lost;
+    Ok((log, lost))
+}
+
+/// What stands on a log that is whole.
+struct Opened {
+    store: LogStore,
+    machine: StateMachine,
+    caution: Caution,
+}
+
+fn open_state(
+    config: &GroupConfig,
+    disk: Arc<dyn Disk>,
+    files: Files,
+    app: Box<dyn Application>,
+    log: Log,
+    mender: Arc<Mender>,
+    lost: bool,
+) -> Result<Opened, StartError> {
     let last = log.tail().last.filter(|last| log.base().last != Some(*last));
-    let log_time_ms = match last {
-        Some(last) => log
-            .read(last.index..last.index.next(), 1)
-            .map_err(io("read the last entry"))?,
-        None => Vec::new(),
-    };
-    let log_time_ms = log_time_ms.first().map_or(0, |entry| entry.log_time_ms());
-    let store = LogStore::new(log.clone(), log_time_ms);
+    let last = last.map(|last| log.header(last.index)).transpose();
+    let log_time_ms = last
+        .map_err(io("read the last entry"))?
+        .map_or(0, |header| header.log_time_ms);
+    let store = LogStore::new(log.clone(), log_time_ms, Some(mender));
     let rhythm = Rhythm {
         bytes: config.checkpoint_bytes,
         every: config.checkpoint_every,
     };
-    let machine = StateMachine::open(app, log.clone(), files, rhythm, store.installed())
+    let machine = StateMachine::open(app, log, files, rhythm, store.installed())
         .map_err(io("restore the state from its checkpoint"))?;
     store.raise_log_time(machine.log_time_ms());
-    let lost = !config.sync && recovered.unclean_machine;
     let caution = Caution::open(disk, &config.dir, lost).map_err(io("note the unclean restart"))?;
-    let empty = log.tail().last.is_none() && log.vote().is_none();
     Ok(Opened {
-        log,
         store,
         machine,
         caution,
-        empty,
     })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = task::spawn_blocking("open group", work).await;
+    done.map_err(|e| io("open the log")(io::Error::other(e)))?
 }
 
 pub(crate) async fn start<D: Decide>(
@@ -156,17 +166,10 @@ pub(crate) async fn start<D: Decide>(
 ) -> Result<Parts<D::Request>, StartError> {
     check(&config)?;
     let raft_config = Arc::new(raft_config(&config)?);
-    let opening = config.clone();
-    let opened = task::spawn_blocking("open group", move || open(&opening, disk, app)).await;
-    let Opened {
-        log,
-        store,
-        machine,
-        caution,
-        empty,
-    } = opened.map_err(|e| io("open the log")(io::Error::other(e)))??;
+    let files = Files::new(disk.clone(), &config.dir);
+    let (opening, on, of) = (config.clone(), disk.clone(), files.clone());
+    let (log, lost) = blocking(move || open_log(&opening, on, &of)).await?;
     let id = log.node();
-    let shared = machine.shared();
     let local = Arc::new(Local {
         cluster: config.cluster.clone(),
         group: config.group.clone(),
@@ -178,18 +181,41 @@ pub(crate) async fn start<D: Decide>(
         },
         boot: random::u64(),
         segment_bytes: log.segment_bytes(),
-        empty: AtomicBool::new(empty),
+        log: log.clone(),
+        up: AtomicBool::new(false),
     });
     let listener = listen(&config.peer_addr).await.map_err(io("open the peer listener"))?;
+    let (stop, stopped) = StopSource::new();
+    let (stop_listener, listener_stopped) = StopSource::new();
+    let (incoming, connections) = Incoming::new();
+    let incoming = Arc::new(incoming);
+    let serving = Arc::new(Service {
+        local: local.clone(),
+        incoming: incoming.clone(),
+        source: Source::new(log.clone()),
+        up: OnceLock::new(),
+    });
+    // Before anything else: other members may need this one's bytes to get so far themselves.
+    let server = task::spawn("peer listener", serve(serving.clone(), listener, listener_stopped));
+
+    let mender = Mender::new(local.clone(), log.clone(), config.peers.clone());
+    mender.make_whole().await?;
+    let (opening, on, whole, with) = (config.clone(), disk, log.clone(), mender.clone());
+    let opened = blocking(move || open_state(&opening, on, files, app, whole, with, lost)).await?;
+    let Opened {
+        store,
+        machine,
+        caution,
+    } = opened;
+    let shared = machine.shared();
+    let _ = serving.source.machine.set(shared.clone());
+    task::spawn("mender", mender.clone().run(stopped.clone()));
     let network = Network::new(local.clone(), config.heartbeat.mul_f64(0.8));
     let raft = Raft::new(id.0, raft_config, Factory(network.clone()), store.clone(), machine)
         .await
         .map_err(|e| io("start Raft")(io::Error::other(e.to_string())))?;
 
-    let (stop, stopped) = StopSource::new();
-    let (stop_listener, listener_stopped) = StopSource::new();
-    let (incoming, connections) = Incoming::new();
-    let incoming = Arc::new(incoming);
+    let _ = mender.raft.set(raft.clone());
     let caution = Arc::new(caution);
     let planned = Arc::new(Planned::default());
     let admission = Admission::new(raft.clone());
@@ -203,14 +229,13 @@ pub(crate) async fn start<D: Decide>(
         admission: admission.clone(),
         told: tell,
     });
-    let serving = Arc::new(Service {
-        local: local.clone(),
+    let up = Up {
         raft: raft.clone(),
         app: service,
         control,
-        incoming: incoming.clone(),
-    });
-    let server = task::spawn("peer listener", serve(serving, listener, listener_stopped));
+    };
+    let _ = serving.up.set(Arc::new(up));
+    local.up.store(true, Ordering::Release);
 
     let (leadership_out, leadership_in) = watch::channel(Leadership::default());
     let (ready_out, ready_in) = watch::channel(None);

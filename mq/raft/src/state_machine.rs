@@ -279,11 +279,7 @@ fn covers(log: &Log, checkpoint: &Checkpoint) -> bool {
 
 /// Whether the log holds exactly this entry. Blocks.
 fn holds(log: &Log, id: LogId) -> bool {
-    let found = log
-        .read(id.index..id.index.next(), 1)
-        .ok()
-        .and_then(|entries| entries.into_iter().next());
-    found.is_some_and(|entry| entry.id() == id)
+    log.header(id.index).is_ok_and(|header| header.id == id)
 }
 
 /// Writes checkpoints in the order they were taken: never beyond the flushed log, and after the derived files.

@@ -16,7 +16,7 @@ fn open(dir: &TempDir) -> LogStore {
         ..LogOptions::default()
     };
     let (log, _) = Log::open(disk::real(), dir.path(), options, None).unwrap();
-    LogStore::new(log, 0)
+    LogStore::new(log, 0, None)
 }
 
 /// The smallest state machine that openraft's suite accepts. Ours needs stored entries; the suite applies made ones.
@@ -195,13 +195,15 @@ async fn what_the_leader_stamps_another_log_takes_verbatim_and_refuses_out_of_pl
 async fn log_time_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir);
-    append(&mut store, vec![batch(1, 50, 1, 0)]).await.unwrap();
+    let mut first = batch(1, 50, 1, 0);
+    first.set_log_id(id(1, 0));
+    append(&mut store, vec![first]).await.unwrap();
     store.raise_log_time(70);
     let mut early = batch(1, 51, 1, 1);
-    let blank = RaftEntry::new(id(1, 52), EntryPayload::Blank);
-    early.set_log_id(id(1, 51));
+    let blank = RaftEntry::new(id(1, 2), EntryPayload::Blank);
+    early.set_log_id(id(1, 1));
     append(&mut store, vec![early, blank]).await.unwrap();
-    let all = store.log.read(RaftIndex(50)..RaftIndex(60), u64::MAX).unwrap();
+    let all = store.log.read(RaftIndex(0)..RaftIndex(60), u64::MAX).unwrap();
     assert_eq!(all.iter().map(Entry::log_time_ms).collect::<Vec<_>>(), [50, 70, 70]);
 }
 
@@ -228,7 +230,7 @@ async fn a_replication_frame_is_bounded_in_bytes_but_carries_at_least_one_entry(
         ..LogOptions::default()
     };
     let (log, _) = Log::open(disk::real(), dir.path(), options, None).unwrap();
-    let mut store = LogStore::new(log, 0);
+    let mut store = LogStore::new(log, 0, None);
     for (i, len) in [3 << 20, 600 << 10, 600 << 10].into_iter().enumerate() {
         let mut builder = EntryBuilder::new(len);
         builder.push_effect(&vec![1; len]);
@@ -253,4 +255,26 @@ async fn a_replication_frame_is_bounded_in_bytes_but_carries_at_least_one_entry(
             "from {start}"
         );
     }
+}
+
+#[tokio::test]
+async fn entries_behind_a_snapshot_wait_for_it_in_an_empty_log_too() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mut leader, learner) = (open(&here), open(&there));
+    append(&mut leader, (0..4).map(|i| batch(1, i, 1, i)).collect())
+        .await
+        .unwrap();
+    let stored = leader.log.read(RaftIndex(0)..RaftIndex(9), u64::MAX).unwrap();
+    let behind = LogEntry::stored(stored[3].clone());
+    let mut early = learner.clone();
+    let appending = tokio::spawn(async move { append(&mut early, vec![behind]).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!appending.is_finished(), "the snapshot is not installed yet");
+    assert_eq!(learner.log.tail().last, None);
+    let (done, reset) = promise();
+    learner.log.reset(Tail::after(&stored[2]), done);
+    reset.await.unwrap();
+    learner.installed().notify_waiters();
+    appending.await.unwrap().unwrap();
+    assert_eq!(learner.log.tail(), Tail::after(&stored[3]));
 }

@@ -90,7 +90,12 @@ impl Channel {
             to,
             addr,
             connect_within,
-            answer_max: frame::MESSAGE_MAX,
+            // A repair carries at least one entry, however long.
+            answer_max: if purpose == Purpose::Repair {
+                frame::APPEND_MAX
+            } else {
+                frame::MESSAGE_MAX
+            },
             link: Default::default(),
             connecting: AtomicUsize::new(0),
         }

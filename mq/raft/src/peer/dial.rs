@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mq_base::env::clock;
 use mq_base::env::net::{self, OwnedWriteHalf, TcpStream};
-use mq_store::NodeId;
+use mq_store::{Log, NodeId};
 
 use super::frame::{self, Frame, HELLO_MAX, Kind, Reader};
 use super::message::{Hello, Purpose};
@@ -26,8 +26,10 @@ pub struct Local {
     pub boot: u64,
     /// Size of a segment, equal everywhere.
     pub segment_bytes: u64,
-    /// Never held a log.
-    pub empty: AtomicBool,
+    /// Own log.
+    pub log: Log,
+    /// Takes part in the group. Before, its log is being opened and repaired, and it answers probes and fetches only.
+    pub up: AtomicBool,
 }
 
 impl Local {
@@ -40,9 +42,14 @@ impl Local {
             member: self.member.clone(),
             to,
             boot: self.boot,
-            empty: self.empty.load(Ordering::Acquire),
+            empty: self.is_empty(),
             segment_bytes: self.segment_bytes,
         }
+    }
+
+    /// Never held an entry or gave a vote. From the first of either on, whoever founds a group must know.
+    pub fn is_empty(&self) -> bool {
+        self.log.tail().last.is_none() && self.log.vote().is_none() && self.log.damage().is_none()
     }
 
     /// Why a connection from `hello` is not taken.
@@ -66,9 +73,15 @@ impl Local {
         if hello.member.id != self.member.id && same_seat && hello.purpose != Purpose::Probe {
             return Some(format!("slot {} is mine", self.member.slot));
         }
+        let always = matches!(hello.purpose, Purpose::Probe | Purpose::Repair);
+        if !always && !self.up.load(Ordering::Acquire) {
+            return Some(NOT_UP.to_owned());
+        }
         None
     }
 }
+
+const NOT_UP: &str = "this member is opening its log";
 
 /// An open connection after the hellos.
 #[derive(Debug)]
@@ -182,7 +195,11 @@ pub async fn greet(local: &Local, stream: TcpStream) -> io::Result<Option<Dialed
         },
         Err(malformed) => malformed.to_string(),
     };
-    tracing::warn!(reason = %refusal, "peer connection refused");
+    if refusal == NOT_UP {
+        tracing::debug!(reason = %refusal, "peer connection refused");
+    } else {
+        tracing::warn!(reason = %refusal, "peer connection refused");
+    }
     frame::write(&mut writer, frame::encode(Kind::Refuse, 0, [Bytes::from(refusal)])).await?;
     Ok(None)
 }

@@ -1,7 +1,7 @@
 //! Bodies of the frames between members: hello, appends, votes, snapshots, election notices, joining.
 
 use bytes::Bytes;
-use mq_store::{LogId, NodeId};
+use mq_store::{LogId, NodeId, Tail};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
@@ -33,6 +33,8 @@ pub enum Purpose {
     App = 4,
     /// Only asks who is there.
     Probe = 5,
+    /// Fetches what is damaged in the own log. Answered even by a member that cannot take part yet.
+    Repair = 6,
 }
 
 /// Who is on the other side, said first on each connection, in both directions.
@@ -85,7 +87,7 @@ impl Hello {
         use Purpose::*;
         let purpose = take.u8()?;
         let hello = Hello {
-            purpose: [Append, Control, Snapshot, App, Probe]
+            purpose: [Append, Control, Snapshot, App, Probe, Repair]
                 .into_iter()
                 .find(|p| *p as u8 == purpose)
                 .ok_or(Malformed("hello: purpose"))?,
@@ -197,6 +199,97 @@ pub enum Ask {
     Snapshot(Vote, SnapshotMeta, Bytes),
     /// A message of the broker.
     App(Bytes),
+    /// Give me what follows a place in the log.
+    Fetch(Fetch),
+}
+
+/// A member whose log is damaged asks for entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Those after this place.
+    pub after: Tail,
+    /// Places of its log behind the damage: which one does the other log have, too? At most [`Fetch::ANCHORS_MAX`].
+    pub anchors: Vec<Tail>,
+}
+
+impl Fetch {
+    /// Most anchors of a question.
+    pub const ANCHORS_MAX: usize = 4;
+}
+
+/// Whether the answering log has the place that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Place {
+    /// Yes, and entries behind it (if none are in the answer, it ends there).
+    Here = 1,
+    /// It has another entry there.
+    Other = 2,
+    /// It does not reach that far.
+    Beyond = 3,
+    /// It begins later: that part was deleted.
+    Purged = 4,
+    /// It is damaged at the same place.
+    Damaged = 5,
+}
+
+/// The answer to [`Ask::Fetch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// See [`Place`].
+    pub place: Place,
+    /// Last entry that the answering member knows to be committed.
+    pub committed: Option<LogId>,
+    /// The first of the anchors that its log has.
+    pub anchor: Option<u8>,
+    /// Entries behind the place: a mebibyte, or one that is longer.
+    pub entries: Vec<mq_store::Entry>,
+}
+
+impl Fetched {
+    /// To bytes.
+    pub fn encode(&self) -> Bytes {
+        let bytes = self.entries.iter().map(mq_store::Entry::len).sum::<usize>();
+        let mut out = Vec::with_capacity(64 + bytes);
+        out.u8(self.place as u8);
+        out.log_id(self.committed);
+        out.u8(self.anchor.unwrap_or(u8::MAX));
+        out.u32(self.entries.len() as u32);
+        self.entries
+            .iter()
+            .for_each(|entry| out.extend_from_slice(entry.bytes()));
+        out.into()
+    }
+
+    /// From bytes; the entries share them. Their item checksums are not looked at here.
+    pub fn decode(mut body: Bytes) -> Result<Fetched> {
+        let mut take = Take(&body);
+        let place = take.u8()?;
+        use Place::*;
+        let place = [Here, Other, Beyond, Purged, Damaged]
+            .into_iter()
+            .find(|p| *p as u8 == place)
+            .ok_or(Malformed("fetched: place"))?;
+        let committed = take.log_id()?;
+        let anchor = Some(take.u8()?).filter(|anchor| *anchor != u8::MAX);
+        let count = take.u32()? as usize;
+        let head = body.len() - take.0.len();
+        bytes::Buf::advance(&mut body, head);
+        let mut entries = Vec::with_capacity(count.min(4096));
+        for _ in 0..count {
+            let entry = mq_store::Entry::split_from(&mut body)
+                .map_err(|_| Malformed("fetched: entry"))?
+                .ok_or(Malformed("fetched: fewer entries than said"))?;
+            entries.push(entry);
+        }
+        Take(&body).end()?;
+        Ok(Fetched {
+            place,
+            committed,
+            anchor,
+            entries,
+        })
+    }
 }
 
 /// One member's proof.
@@ -258,6 +351,12 @@ impl Ask {
                 out.u8(8);
                 rest = message;
             }
+            Ask::Fetch(fetch) => {
+                out.u8(9);
+                out.extend_from_slice(&fetch.after.encode());
+                out.u8(fetch.anchors.len() as u8);
+                fetch.anchors.iter().for_each(|a| out.extend_from_slice(&a.encode()));
+            }
         }
         [out.into(), rest]
     }
@@ -287,11 +386,24 @@ impl Ask {
                 return Ok(Ask::Snapshot(vote, meta, body.slice_ref(take.0)));
             }
             8 => return Ok(Ask::App(body.slice(1..))),
+            9 => {
+                let after = take_tail(&mut take)?;
+                let count = usize::from(take.u8()?);
+                if count > Fetch::ANCHORS_MAX {
+                    return Err(Malformed("fetch: too many anchors"));
+                }
+                let anchors = (0..count).map(|_| take_tail(&mut take)).collect::<Result<_>>()?;
+                Ask::Fetch(Fetch { after, anchors })
+            }
             _ => return Err(Malformed("question: subject")),
         };
         take.end()?;
         Ok(ask)
     }
+}
+
+fn take_tail(take: &mut Take<'_>) -> Result<Tail> {
+    Tail::decode(take.bytes(Tail::ENCODED_LEN)?).ok_or(Malformed("fetch: place"))
 }
 
 fn put_vote_request(out: &mut Vec<u8>, r: &VoteRequest<TypeConfig>) {
@@ -483,6 +595,39 @@ mod tests {
     }
 
     #[test]
+    fn a_fetch_and_its_answer_survive_and_every_cut_is_an_error() {
+        let place = Tail::after(&entry(3, b"x"));
+        let fetch = Fetch {
+            after: place,
+            anchors: vec![Tail::default(), place],
+        };
+        let asked = Ask::Fetch(fetch.clone()).encode().concat();
+        assert!(matches!(Ask::decode(asked.clone().into()), Ok(Ask::Fetch(got)) if got == fetch));
+        let fetched = Fetched {
+            place: Place::Here,
+            committed: place.last,
+            anchor: Some(1),
+            entries: vec![entry(4, b"one"), entry(5, b"two")],
+        };
+        let answer = fetched.encode();
+        assert_eq!(Fetched::decode(answer.clone()), Ok(fetched));
+        for cut in 0..answer.len() {
+            assert!(Fetched::decode(answer.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for cut in 1..asked.len() {
+            assert!(
+                Ask::decode(Bytes::copy_from_slice(&asked[..cut])).is_err(),
+                "cut at {cut}"
+            );
+        }
+        let many = Fetch {
+            after: place,
+            anchors: vec![place; Fetch::ANCHORS_MAX + 1],
+        };
+        assert!(Ask::decode(Ask::Fetch(many).encode().concat().into()).is_err());
+    }
+
+    #[test]
     fn a_gap_between_entries_is_refused() {
         let mut wire = Vec::new();
         wire.vote(&Vote::new_committed(1, 1));
@@ -507,6 +652,7 @@ mod tests {
             let _ = decode_vote_response(&bytes);
             let _ = decode_transfer_response(&bytes);
             let _ = decode_lost_answer(&bytes);
+            let _ = Fetched::decode(Bytes::from(bytes.clone()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The accepting side of the peer protocol.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use super::message::{self, Ask, Hello, Purpose};
 use crate::codec::Put;
 use crate::control::Control;
 use crate::group::{PeerService, Raft};
+use crate::repair::Source;
 use crate::types::{Snapshot, TypeConfig};
 
 /// Most peer connections at a time; a group has a handful of members with about six connections each.
@@ -31,14 +32,22 @@ const ANSWERING_MAX: usize = 1024;
 pub struct Service {
     /// Own identity.
     pub local: Arc<Local>,
+    /// Counts leaders' connections.
+    pub incoming: Arc<Incoming>,
+    /// What other members may fetch, from the first moment on.
+    pub source: Arc<Source>,
+    /// The rest, once this member takes part.
+    pub up: OnceLock<Arc<Up>>,
+}
+
+/// A member that takes part.
+pub struct Up {
     /// The Raft instance.
     pub raft: Raft,
     /// The broker.
     pub app: Arc<dyn PeerService>,
     /// The group.
     pub control: Arc<Control>,
-    /// Counts leaders' connections.
-    pub incoming: Arc<Incoming>,
 }
 
 /// Accepts until stopped, then closes the listener and all connections.
@@ -77,21 +86,21 @@ async fn connection(service: Arc<Service>, stream: TcpStream) -> io::Result<()> 
     if peer.purpose != Purpose::Probe {
         service.incoming.heard(peer.member.id, peer.boot);
     }
-    match peer.purpose {
-        Purpose::Append => {
+    match (peer.purpose, service.up.get()) {
+        (Purpose::Append, Some(up)) => {
             reader.set_max(APPEND_MAX);
             let _open = Open::new(&service, &peer);
-            appends(&service, &peer, reader, writer).await
+            appends(&service.incoming, up, &peer, reader, writer).await
         }
-        Purpose::Snapshot => {
+        (Purpose::Snapshot, _) => {
             reader.set_max(SNAPSHOT_MAX);
             questions(service, peer, reader, writer).await
         }
-        Purpose::Control | Purpose::App => {
+        (Purpose::Control | Purpose::App | Purpose::Repair, _) => {
             reader.set_max(MESSAGE_MAX);
             questions(service, peer, reader, writer).await
         }
-        Purpose::Probe => Ok(()),
+        (Purpose::Probe, _) | (Purpose::Append, None) => Ok(()),
     }
 }
 
@@ -142,7 +151,7 @@ struct Running {
 }
 
 /// Appends of one leader. Returns when the connection is closed *and* all its appends have returned from Raft.
-async fn appends(service: &Service, peer: &Hello, mut reader: Reader, writer: OwnedWriteHalf) -> io::Result<()> {
+async fn appends(from: &Incoming, up: &Up, peer: &Hello, mut reader: Reader, writer: OwnedWriteHalf) -> io::Result<()> {
     let (out, _writer) = writer_task(writer, 64);
     let mut running: Option<Running> = None;
     let mut older: Vec<task::TaskHandle> = Vec::new();
@@ -153,7 +162,7 @@ async fn appends(service: &Service, peer: &Hello, mut reader: Reader, writer: Ow
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        service.incoming.beat(peer.member.id);
+        from.beat(peer.member.id);
         let number = (frame.id >> 32) as u32;
         let request = match message::decode_append(frame.body) {
             Ok(request) => request,
@@ -167,7 +176,7 @@ async fn appends(service: &Service, peer: &Hello, mut reader: Reader, writer: Ow
             before => {
                 older.retain(|task| !task.is_finished());
                 older.extend(before.map(|session| session.task));
-                start_session(service, number, out.clone())
+                start_session(up, number, out.clone())
             }
         };
         // A session that ended with a conflict takes nothing more; the leader will open the next one.
@@ -194,12 +203,12 @@ fn verify(request: &openraft::raft::AppendEntriesRequest<TypeConfig>) -> io::Res
     Ok(())
 }
 
-fn start_session(service: &Service, number: u32, out: mpsc::Sender<Pieces>) -> Running {
+fn start_session(up: &Up, number: u32, out: mpsc::Sender<Pieces>) -> Running {
     let (requests, incoming) = mpsc::channel(4);
     let input = stream::unfold(incoming, |mut incoming: mpsc::Receiver<_>| async {
         incoming.recv().await.map(|request| (request, incoming))
     });
-    let results = service.raft.stream_append(input);
+    let results = up.raft.stream_append(input);
     let task = task::spawn("peer appends", async move {
         let mut results = std::pin::pin!(results);
         let mut id = u64::from(number) << 32;
@@ -244,28 +253,33 @@ async fn questions(service: Arc<Service>, peer: Hello, mut reader: Reader, write
 type Answering = BoxFuture<'static, Result<Option<Bytes>, String>>;
 
 fn answer(service: &Arc<Service>, from: NodeId, ask: Ask) -> Answering {
-    let s = service.clone();
+    let up = match (service.up.get(), &ask) {
+        (Some(up), _) => up.clone(),
+        (None, Ask::Fetch(fetch)) => return fetched(service, fetch.clone()),
+        (None, _) => return Box::pin(async { Err("this member is opening its log".to_owned()) }),
+    };
     match ask {
+        Ask::Fetch(fetch) => fetched(service, fetch),
         Ask::App(message) => {
-            let handling = s.app.handle(from, message);
+            let handling = up.app.handle(from, message);
             Box::pin(async move { Ok(handling.await) })
         }
-        Ask::PreVote(request) => Box::pin(async move { s.control.vote(request, true).await.map(Some) }),
-        Ask::Vote(request) => Box::pin(async move { s.control.vote(request, false).await.map(Some) }),
-        Ask::Transfer(request) => Box::pin(async move { s.control.transfer(request).await.map(Some) }),
+        Ask::PreVote(request) => Box::pin(async move { up.control.vote(request, true).await.map(Some) }),
+        Ask::Vote(request) => Box::pin(async move { up.control.vote(request, false).await.map(Some) }),
+        Ask::Transfer(request) => Box::pin(async move { up.control.transfer(request).await.map(Some) }),
         Ask::Lost(lost) => Box::pin(async move {
-            let (agreed, last) = s.control.lost(from, lost).await;
+            let (agreed, last) = up.control.lost(from, lost).await;
             Ok(Some(message::encode_lost_answer(agreed, last)))
         }),
-        Ask::Join(join) => Box::pin(async move { s.control.join(join).await.map(|()| Some(Bytes::new())) }),
+        Ask::Join(join) => Box::pin(async move { up.control.join(join).await.map(|()| Some(Bytes::new())) }),
         Ask::LastLog => {
             let mut out = Vec::new();
-            out.log_id(s.control.last_log());
+            out.log_id(up.control.last_log());
             Box::pin(async move { Ok(Some(out.into())) })
         }
         Ask::Snapshot(vote, meta, state) => Box::pin(async move {
             let snapshot = Snapshot { meta, snapshot: state };
-            let response = s
+            let response = up
                 .raft
                 .install_full_snapshot(vote, snapshot)
                 .await
@@ -275,4 +289,9 @@ fn answer(service: &Arc<Service>, from: NodeId, ask: Ask) -> Answering {
             Ok(Some(out.into()))
         }),
     }
+}
+
+fn fetched(service: &Service, fetch: message::Fetch) -> Answering {
+    let source = service.source.clone();
+    Box::pin(async move { source.fetch(fetch).await.map(|found| Some(found.encode())) })
 }
