@@ -1,6 +1,7 @@
 //! Voting after loss. Without `sync`, a power failure may have taken entries that this member had acknowledged. Its vote
 //! could then make a leader that lacks them. So after an unclean restart of the *machine* it votes and stands only once
-//! it knows the ends of all voters' logs (the greatest is the floor), or once it has caught up with a leader.
+//! it knows the ends of all voters' logs (the greatest is the floor), or once it has caught up with a leader. The same
+//! when the flush mark is lost: a damaged tail may then have been taken for a torn one.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -34,7 +34,7 @@ impl Control {
     /// A candidate asks.
     pub async fn vote(&self, mut request: VoteRequest<TypeConfig>, pre: bool) -> Result<Bytes, String> {
         if !self.caution.may_vote_for(request.last_log_id.as_ref().map(from_raft)) {
-            return Err("this member's machine went down: it may lack entries and does not vote yet".into());
+            return Err("this member may lack entries that it acknowledged, and does not vote yet".into());
         }
         // The lease is dropped by the own proof of a leader's death (see `election`), never by a candidate's word, unless
         // the leader itself has asked for the transfer.

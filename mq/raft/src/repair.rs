@@ -17,6 +17,7 @@ use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
 use mq_store::{Damage, Entry, Gap, Log, NodeId, Proof, promise};
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Peer;
@@ -29,10 +30,12 @@ use verdict::judge;
 
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Between two rounds of asking everybody.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Between two rounds of asking everybody; doubled while nobody can help ...
+const PAUSE: Duration = Duration::from_millis(125);
+/// ... up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A start is given up when everybody said so many times that it cannot help: they may need this member's bytes, too.
-const HOPELESS_ROUNDS: u32 = 20;
+const HOPELESS_ROUNDS: u32 = 10;
 /// How often a member that waits for bytes says so.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Most damaged places that are being repaired; the next read finds the others again.
@@ -46,6 +49,7 @@ pub struct Mender {
     /// Once it runs: its membership names members that the settings do not.
     pub raft: OnceLock<Raft>,
     repaired: Notify,
+    hopeless: Mutex<Option<String>>,
 }
 
 /// What one round came to.
@@ -75,6 +79,7 @@ impl Mender {
             peers,
             raft: OnceLock::new(),
             repaired: Notify::new(),
+            hopeless: Mutex::default(),
         })
     }
 
@@ -83,7 +88,7 @@ impl Mender {
     pub async fn make_whole(&self) -> Result<(), StartError> {
         let Some(damage) = self.log.damage() else { return Ok(()) };
         tracing::error!(segment = %self.segment(&damage), %damage, "no vote and no service before the other members have repaired this");
-        let (mut hopeless, mut said_at) = (0, clock::now());
+        let (mut hopeless, mut said_at, mut pause) = (0, clock::now(), PAUSE);
         while let Some(damage) = self.log.damage() {
             let round = self.round(None).await.map_err(|source| StartError::Io {
                 doing: "repair the log",
@@ -92,7 +97,7 @@ impl Mender {
             let said = match round {
                 Round::Whole => break,
                 Round::Progress => {
-                    hopeless = 0;
+                    (hopeless, pause) = (0, PAUSE);
                     continue;
                 }
                 Round::Stuck(said) => said,
@@ -109,7 +114,8 @@ impl Mender {
                 said_at = clock::now();
                 tracing::error!(segment = %self.segment(&damage), %damage, members = %list(&said), "still waiting for a repair");
             }
-            clock::sleep(PAUSE).await;
+            clock::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         let (done, flushed) = promise();
         self.log.flush(done);
@@ -125,12 +131,13 @@ impl Mender {
     pub async fn run(self: Arc<Self>, stop: Stop) {
         let mut open: Vec<Damage> = Vec::new();
         let mut said_at: Option<clock::Instant> = None;
+        let mut pause = PAUSE;
         loop {
             let found = async {
                 if open.is_empty() {
                     return Some(self.log.next_damage().await);
                 }
-                clock::timeout(PAUSE, self.log.next_damage()).await.ok()
+                clock::timeout(pause, self.log.next_damage()).await.ok()
             };
             let found = tokio::select! { biased; () = stop.wait() => return, found = found => found };
             if let Some(damage) = found
@@ -158,16 +165,28 @@ impl Mender {
                 }
             }
             open = left;
+            pause = if open.is_empty() {
+                PAUSE
+            } else {
+                (pause * 2).min(PAUSE_MAX)
+            };
         }
     }
 
     /// For who cannot go on without what `error` says is damaged: true when it is worth trying again.
     pub async fn wait(&self, error: &io::Error) -> bool {
-        if Damage::of(error).is_none() || self.others().is_empty() {
+        let Some(damage) = Damage::of(error) else { return false };
+        if self.others().is_empty() {
+            *self.hopeless.lock() = Some(self.refusal(damage, &[]));
             return false;
         }
         let _ = clock::timeout(PAUSE, self.repaired.notified()).await;
         true
+    }
+
+    /// Why a read had to fail: there is nobody to repair what it came upon.
+    pub fn hopeless(&self) -> Option<String> {
+        self.hopeless.lock().clone()
     }
 
     /// `None` when it is whole, else what everybody said.
@@ -254,11 +273,11 @@ impl Mender {
         self.log.repair(entries, proof, done);
         match repaired.await {
             Ok(()) => {
-                tracing::info!(?first, count, ?proof, "put entries back");
+                tracing::info!(?first, offered = count, ?proof, "put entries back");
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                tracing::debug!(?first, count, ?proof, %error, "not put back");
+                tracing::debug!(?first, offered = count, ?proof, %error, "not put back");
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -213,7 +213,10 @@ pub(crate) async fn start<D: Decide>(
     let network = Network::new(local.clone(), config.heartbeat.mul_f64(0.8));
     let raft = Raft::new(id.0, raft_config, Factory(network.clone()), store.clone(), machine)
         .await
-        .map_err(|e| io("start Raft")(io::Error::other(e.to_string())))?;
+        .map_err(|e| match mender.hopeless() {
+            Some(why) => StartError::Damaged(why),
+            None => io("start Raft")(io::Error::other(e.to_string())),
+        })?;
 
     let _ = mender.raft.set(raft.clone());
     let caution = Arc::new(caution);
@@ -329,7 +332,7 @@ const LAST_LOG_WITHIN: Duration = Duration::from_millis(500);
 
 /// After an unclean restart of the machine: see [`Caution`].
 async fn regain_trust(caution: Arc<Caution>, raft: Raft, log: Log, network: Arc<Network>, stop: Stop) {
-    tracing::warn!("the machine went down without a flush: no vote until the other members' logs are known");
+    tracing::warn!("acknowledged entries may be missing here: no vote until the other members' logs are known");
     let mut target = None;
     while !stop.is_stopped() {
         let server = raft.server_metrics().borrow_watched().clone();

@@ -203,3 +203,63 @@ pub async fn greet(local: &Local, stream: TcpStream) -> io::Result<Option<Dialed
     frame::write(&mut writer, frame::encode(Kind::Refuse, 0, [Bytes::from(refusal)])).await?;
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mq_base::env::disk;
+    use mq_store::{EntryBuilder, EntryKind, LogOptions, promise};
+
+    fn local(dir: &tempfile::TempDir, up: bool) -> Local {
+        let (log, _) = Log::open(disk::real(), dir.path(), LogOptions::default(), None).unwrap();
+        Local {
+            cluster: "c".into(),
+            group: "g".into(),
+            member: Member {
+                id: NodeId(1),
+                slot: "n0".into(),
+                ..Member::default()
+            },
+            boot: 1,
+            segment_bytes: log.segment_bytes(),
+            log,
+            up: AtomicBool::new(up),
+        }
+    }
+
+    /// Whoever founds a group asks all others first; one that has promised anything must say so at once.
+    #[test]
+    fn a_member_is_not_empty_from_its_first_vote_or_entry_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let voted = local(&dir, true);
+        assert!(voted.hello(Purpose::Probe, NodeId(0)).empty);
+        let (done, saved) = promise();
+        voted.log.save_vote(Bytes::from_static(b"vote"), done);
+        saved.wait().unwrap();
+        assert!(!voted.hello(Purpose::Probe, NodeId(0)).empty);
+
+        let dir = tempfile::tempdir().unwrap();
+        let holds = local(&dir, true);
+        let entry = EntryBuilder::new(0).finish(Default::default(), 0.into(), 0, 0, EntryKind::Blank);
+        holds.log.append(vec![entry], Box::new(drop));
+        assert!(!holds.hello(Purpose::Probe, NodeId(0)).empty);
+    }
+
+    #[test]
+    fn a_member_that_opens_its_log_answers_probes_and_fetches_of_its_group_only() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let opening = local(&dir, false);
+        let mut peer = local(&other, true);
+        peer.member.id = NodeId(2);
+        peer.member.slot = "n1".into();
+        use Purpose::*;
+        for purpose in [Append, Control, Snapshot, App, Probe, Repair] {
+            let taken = opening.refusal(&peer.hello(purpose, NodeId(0))).is_none();
+            assert_eq!(taken, matches!(purpose, Probe | Repair), "{purpose:?}");
+        }
+        opening.up.store(true, Ordering::Release);
+        assert_eq!(opening.refusal(&peer.hello(Append, NodeId(1))), None);
+        peer.cluster = "other".into();
+        assert!(opening.refusal(&peer.hello(Repair, NodeId(0))).is_some());
+    }
+}
