@@ -291,9 +291,20 @@ pub struct Retain {
     /// First commit log offset that is kept.
     pub line: CommitLogOffset,
     /// First queue offset whose message lies at or above the line, per queue.
-    pub minimums: Vec<(QueueName, QueueOffset)>,
+    pub minimums: Vec<Minimum>,
     /// Half messages re-appended because their record lies below the line: identity and a copy of the record.
     pub halves: Vec<(QueueOffset, BytesMut)>,
+}
+
+/// The first offset of a queue that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Minimum {
+    /// Queue.
+    pub queue: QueueName,
+    /// Of this topic, not of one that was created under its name since.
+    pub incarnation: u64,
+    /// Its new minimum.
+    pub min: QueueOffset,
 }
 
 /// Why an ask was not fulfilled. Says whether it may be tried again.

@@ -1,17 +1,19 @@
 //! Stored messages and queue entries, as handlers and drivers read them. The only file here that reads from mq-store.
 
-use crate::ask::QueueName;
+use crate::ask::Minimum;
+use crate::config::SEGMENT_MESSAGES_MIN;
 use crate::keys::KeyIndex;
-use crate::state::{Queue, State};
+use crate::state::State;
 use bytes::Bytes;
 use mq_base::env::disk::Disk;
-use mq_base::env::task;
+use mq_base::env::{clock, task};
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, TagFilter};
-use mq_store::{ConsumeQueues, CqEntry, Log, LogId, Lookup, QueueRef, RaftIndex, Room, SegmentInfo};
+use mq_store::{ConsumeQueues, CqEntry, Damage, Log, LogId, Lookup, QueueRef, RaftIndex, Room, SegmentInfo};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 /// A queue entry: where a record lies and how large it is.
 pub type Slot = CqEntry;
@@ -62,6 +64,11 @@ pub enum Records {
     /// At least one lies on disk only: read them in a task that may wait.
     Cold,
 }
+
+/// A record that is damaged is looked at so often while another member repairs it, ...
+const DAMAGE_LOOKS: u32 = 20;
+/// ... with this pause. Then the client is told to try again.
+const DAMAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Entries read at a time.
 const ENTRIES_PER_READ: usize = 64;
@@ -219,11 +226,11 @@ impl Reader {
 
     /// The first records of slots, from disk where needed; at least one unless retention has deleted the first.
     pub async fn cold_records(&self, slots: &[(QueueOffset, Slot)]) -> io::Result<Vec<Bytes>> {
-        let wanted = slots
+        let wanted: Vec<_> = slots
             .iter()
             .map(|(_, slot)| (slot.offset, slot.size as usize))
             .collect();
-        let read = match self.log.read_bytes_cold_each(wanted).await {
+        let read = match patiently(|| self.log.read_bytes_cold_each(wanted.clone())).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             read => read?,
         };
@@ -238,7 +245,7 @@ impl Reader {
         match self.log.bytes_at(at, size as usize) {
             Lookup::Ready(bytes) => Ok(Some(bytes)),
             Lookup::Gone => Ok(None),
-            Lookup::Cold => match self.log.read_bytes_cold(at, size as usize).await {
+            Lookup::Cold => match patiently(|| self.log.read_bytes_cold(at, size as usize)).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 read => read.map(Some),
             },
@@ -337,21 +344,21 @@ impl Reader {
 
     /// Longest message the log can hold, well below a segment: an entry lies in one segment.
     pub fn message_bytes_max(&self) -> usize {
-        usize::try_from(self.log.segment_bytes() / 4).unwrap_or(usize::MAX)
+        usize::try_from(self.log.segment_bytes() / SEGMENT_MESSAGES_MIN).unwrap_or(usize::MAX)
     }
 
-    /// For each queue the first offset whose message lies at or above a commit log offset; queues whose minimum is that
+    /// For each queue, given with its minimum and end, the first offset whose message lies at or above a commit log offset; queues whose minimum is that
     /// already are left out.
     pub async fn first_at_or_above(
         &self,
-        queues: Vec<(QueueRef, QueueName, Queue)>,
+        queues: Vec<(QueueRef, Minimum, QueueOffset)>,
         line: CommitLogOffset,
-    ) -> io::Result<Vec<(QueueName, QueueOffset)>> {
+    ) -> io::Result<Vec<Minimum>> {
         let files = self.queues.clone();
         blocking("find minimum offsets", move || {
             let mut raised = Vec::new();
-            for (queue, name, bounds) in queues {
-                let (mut low, mut high) = (bounds.min.get(), bounds.next.get());
+            for (queue, least, next) in queues {
+                let (mut low, mut high) = (least.min.get(), next.get());
                 while low < high {
                     let middle = low + (high - low) / 2;
                     match files.entry_at(&queue, QueueOffset(middle))? {
@@ -359,8 +366,11 @@ impl Reader {
                         _ => low = middle + 1,
                     }
                 }
-                if low > bounds.min.get() {
-                    raised.push((name, QueueOffset(low)));
+                if low > least.min.get() {
+                    raised.push(Minimum {
+                        min: QueueOffset(low),
+                        ..least
+                    });
                 }
             }
             Ok(raised)
@@ -398,6 +408,17 @@ impl Reader {
             .and_then(|bytes| RecordView::parse(bytes).ok())
             .map(|record| record.store_timestamp()))
     }
+}
+
+/// Reads again while what is damaged is being repaired in the background: damaged bytes are never served.
+async fn patiently<T, F: Future<Output = io::Result<T>>>(read: impl Fn() -> F) -> io::Result<T> {
+    for _ in 1..DAMAGE_LOOKS {
+        match read().await {
+            Err(error) if Damage::of(&error).is_some() => clock::sleep(DAMAGE_PAUSE).await,
+            done => return done,
+        }
+    }
+    read().await
 }
 
 /// That the bytes are the record the entry means: its size, its place in the queue and in the log.

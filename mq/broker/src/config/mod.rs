@@ -18,6 +18,9 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A message is at most this part of a segment: an entry lies in one segment, with what else is in it.
+pub const SEGMENT_MESSAGES_MIN: u64 = 4;
+
 /// Where values come from, later ones winning.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -277,6 +280,14 @@ impl Settings {
         rule(
             self.raft_election_ms <= self.raft_heartbeat_ms,
             "raftElectionMillis must be greater than raftHeartbeatMillis".to_owned(),
+        );
+        rule(
+            (self.max_message_size as u64).saturating_mul(SEGMENT_MESSAGES_MIN) > self.segment_bytes,
+            format!(
+                "mappedFileSizeCommitLog={} is too small: a segment must hold {SEGMENT_MESSAGES_MIN} messages of \
+                 maxMessageSize={}",
+                self.segment_bytes, self.max_message_size
+            ),
         );
         for (name, text) in [
             ("brokerName", &self.broker_name),

@@ -90,6 +90,10 @@ fn every_problem_is_told_with_its_place() {
             "messageDelayLevel=1s 5x",
             "messageDelayLevel: expected numbers with a unit of s m h d, found '1s 5x'",
         ),
+        (
+            "mappedFileSizeCommitLog=65536\nmaxMessageSize=16385",
+            "mappedFileSizeCommitLog=65536 is too small: a segment must hold 4 messages of maxMessageSize=16385",
+        ),
     ];
     for (text, expected) in cases {
         let problems = load(vec![file(text)]).unwrap_err();

@@ -3,7 +3,7 @@
 use super::append::create_if_absent;
 use super::check;
 use super::draft::Draft;
-use crate::ask::{Refusal, Reply, Retain, UpsertGroup, UpsertTopic};
+use crate::ask::{Minimum, Refusal, Reply, Retain, UpsertGroup, UpsertTopic};
 use crate::state::{Effect, LEVELS_MAX, Name};
 use mq_message::{QueueId, topic as names};
 
@@ -95,11 +95,15 @@ pub(super) fn retain(draft: &mut Draft<'_>, mut ask: Retain, reply: Reply<()>) {
     if ask.line > draft.state.retained {
         draft.effect(&Effect::Retained(ask.line));
     }
-    for (name, min) in ask.minimums {
-        let queue = draft
-            .state
-            .topics
-            .get(&name.topic)
+    for Minimum {
+        queue: name,
+        incarnation,
+        min,
+    } in ask.minimums
+    {
+        let topic = draft.state.topics.get(&name.topic);
+        let queue = topic
+            .filter(|topic| topic.incarnation == incarnation)
             .and_then(|topic| topic.queue(name.queue));
         if queue.is_some_and(|queue| queue.min < min && min <= queue.next) {
             draft.effect(&Effect::QueueMinimum {

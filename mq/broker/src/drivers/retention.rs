@@ -4,7 +4,7 @@
 //! again first; the line never passes a delayed message that is not delivered (the longest delay bounds how long that
 //! can hold it back).
 
-use crate::ask::{Ask, QueueName, Reply, Retain};
+use crate::ask::{Ask, Minimum, QueueName, Reply, Retain};
 use crate::config::Settings;
 use crate::data_path::DataPath;
 use crate::records::rebuild;
@@ -162,7 +162,7 @@ async fn halves_below(
 }
 
 /// First queue offset at or above the line, for every queue that reaches below it.
-async fn minimums(path: &DataPath, line: CommitLogOffset) -> io::Result<Vec<(QueueName, QueueOffset)>> {
+async fn minimums(path: &DataPath, line: CommitLogOffset) -> io::Result<Vec<Minimum>> {
     let queues: Vec<_> = {
         let state = path.view.state();
         let topics = state.topics.sorted();
@@ -175,7 +175,13 @@ async fn minimums(path: &DataPath, line: CommitLogOffset) -> io::Result<Vec<(Que
                     topic: topic.config.name.clone(),
                     queue: QueueId(id),
                 };
-                Some((path.reader.queue(&state, &name.topic, name.queue)?, name, queue))
+                let files = path.reader.queue(&state, &name.topic, name.queue)?;
+                let least = Minimum {
+                    queue: name,
+                    incarnation: topic.incarnation,
+                    min: queue.min,
+                };
+                Some((files, least, queue.next))
             })
             .collect()
     };

@@ -347,13 +347,20 @@ impl Run {
             }
             Op::DeleteTopic { topic } => self.delete(topic),
             Op::Retain { topic, min } => {
-                let minimums = vec![(
-                    QueueName {
+                let known = self
+                    .view
+                    .state()
+                    .topics
+                    .get(TOPICS[topic])
+                    .map(|known| known.incarnation);
+                let minimums = vec![Minimum {
+                    queue: QueueName {
                         topic: TOPICS[topic].into(),
                         queue: QueueId(0),
                     },
-                    QueueOffset(min),
-                )];
+                    incarnation: known.unwrap_or_default(),
+                    min: QueueOffset(min),
+                }];
                 let halves = self.view.state().halves.iter().next().map(|(at, _)| at);
                 let halves = halves.map(|at| (at, record(names::TRANS_HALF, 0, 7, &waiting_for("A"))));
                 let line = CommitLogOffset(self.end / 2);

@@ -1,9 +1,12 @@
 //! Old segments go; what must outlive them does.
 
 use super::*;
+use crate::ask::{Ask, Minimum, QueueName, Reply, Retain};
 use crate::config::Settings;
+use crate::seams::Judged;
 use mq_base::env::clock;
 use mq_base::env::sim::World;
+use mq_message::{QueueId, QueueOffset};
 use mq_remoting::header::EndTransaction;
 use std::time::Duration;
 
@@ -81,4 +84,46 @@ async fn expired_messages_go_and_half_messages_stay() {
         b"half",
         "its producer still knows it by its first place"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minimum_meant_for_a_deleted_topic_is_not_taken_by_its_successor() {
+    let bed = Testbed::new();
+    let topic_now = || {
+        bed.path
+            .view
+            .state()
+            .topics
+            .get("T")
+            .map(|topic| (topic.incarnation, topic.queues[0].min))
+    };
+    topic(&bed, "T", 1).await;
+    send(&bed, "T", &[], b"of the first").await;
+    let (first, _) = topic_now().unwrap();
+    let (reply, deleted) = Reply::channel();
+    bed.solo.ask(Ask::DeleteTopic("T".into(), reply));
+    deleted.await.unwrap().unwrap();
+    topic(&bed, "T", 1).await;
+    send(&bed, "T", &[], b"of the second").await;
+    let (second, min) = topic_now().unwrap();
+    assert_ne!(first, second);
+    assert_eq!(min.get(), 0);
+    for (incarnation, expected) in [(first, 0), (second, 1)] {
+        let minimum = Minimum {
+            queue: QueueName {
+                topic: "T".into(),
+                queue: QueueId(0),
+            },
+            incarnation,
+            min: QueueOffset(1),
+        };
+        let (reply, retained) = Reply::channel();
+        let retain = Retain {
+            minimums: vec![minimum],
+            ..Retain::default()
+        };
+        bed.solo.ask(Ask::Retain(retain, reply));
+        retained.await.unwrap().unwrap();
+        assert_eq!(topic_now().unwrap().1.get(), expected);
+    }
 }
