@@ -53,8 +53,6 @@ pub struct Cluster {
     laters: u64,
     now_ms: u64,
     names: Vec<String>,
-    /// Members whose disk ever was damaged on purpose.
-    pub flipped: BTreeSet<usize>,
     /// Members whose disk was damaged on purpose and not emptied since: they may refuse to start and are emptied then.
     damaged: BTreeSet<usize>,
     /// Members without space: they need not start.
@@ -114,7 +112,6 @@ impl Cluster {
             laters: 0,
             now_ms: 0,
             names,
-            flipped: BTreeSet::new(),
             damaged: BTreeSet::new(),
             full: BTreeSet::new(),
             lossy: false,
@@ -374,7 +371,6 @@ impl Cluster {
         let bit = self.rng.random_range(0..8);
         disk.flip_bit(path, offset, bit);
         self.damaged.insert(n);
-        self.flipped.insert(n);
         self.lossy = true;
         self.note(format!("n{n}: bit {bit} of byte {offset} of {} turns", path.display()));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mq_base::env::disk;
-use mq_base::env::sim::{SimDisk, World, within};
+use mq_base::env::sim::{SimDisk, World, enter, within};
 use mq_broker::broker::Broker;
 use mq_broker::longpoll::LongPolls;
 use mq_broker::machine::Machine as StateMachine;
@@ -89,6 +89,23 @@ pub fn live(machine: &Machine, broker: &Broker) -> anyhow::Result<Live> {
     })
 }
 
+/// Whether a running member's log can be read from end to end. What cannot is being repaired from then on.
+pub fn is_whole(machine: &Machine) -> bool {
+    let Some(broker) = machine.broker() else { return false };
+    let Some(log) = broker.group().map(|group| group.log()) else {
+        return false;
+    };
+    let _entered = enter(machine.world());
+    let mut next = log.first();
+    while let Ok(entries) = log.read(next..RaftIndex(u64::MAX), 1 << 20) {
+        match entries.last() {
+            Some(last) => next = last.index().next(),
+            None => return true,
+        }
+    }
+    false
+}
+
 /// Queues that ever held something, with the offsets that they should hold.
 fn queues(state: &State) -> Vec<(String, u32, std::ops::Range<u64>)> {
     let mut all = Vec::new();
@@ -122,18 +139,9 @@ fn hash(state: &State, slots: &Slots) -> u64 {
     hash.digest()
 }
 
-/// Reads the disk of a stopped member, and applies its log again. The log of a damaged one may be unreadable in places
-/// until a reader or a scrub finds that; `others` are the records of a member before it.
-pub fn stopped(machine: &Machine, live: Live, damaged: bool, others: Option<&Inspected>) -> anyhow::Result<Inspected> {
-    let read = block_on(machine.world(), read_log(live.applied));
-    let (first, entries) = match (read, others) {
-        (Ok(read), _) => read,
-        (Err(error), Some(_)) if damaged => {
-            tracing::info!(%error, "the log of a damaged member");
-            (u64::MAX, Vec::new())
-        }
-        (Err(error), _) => return Err(error),
-    };
+/// Reads the disk of a stopped member, and applies its log again.
+pub fn stopped(machine: &Machine, live: Live) -> anyhow::Result<Inspected> {
+    let (first, entries) = block_on(machine.world(), read_log(live.applied))?;
     let mut end = MemberEnd {
         name: machine.world().name().to_owned(),
         applied: live.applied,
@@ -150,11 +158,7 @@ pub fn stopped(machine: &Machine, live: Live, damaged: bool, others: Option<&Ins
     if first <= 1 && complete {
         end.rebuilt = Some(rebuild(&entries)?);
     }
-    let readable_from = match (entries.is_empty(), others) {
-        (true, Some(others)) => &others.entries,
-        _ => &entries,
-    };
-    end.queues = readable(readable_from, &live.slots);
+    end.queues = readable(&entries, &live.slots);
     Ok(Inspected { end, entries })
 }
 

@@ -23,6 +23,8 @@ const AFTER_HEAL_MS: u64 = 5_000;
 const DRAIN_MS: u64 = 60_000;
 /// Delayed messages of the longest level used, and a little.
 const DELAYS_MS: u64 = 7_000;
+/// How long damage that is read at the end may take to be repaired.
+const MEND_MS: u64 = 20_000;
 /// How long a member may take to notice that its clients are gone: more than its idle time-out.
 const LEAK_MS: u64 = 20_000;
 
@@ -222,6 +224,15 @@ fn look(cluster: &mut Cluster, history: &History, healing: Healing) -> anyhow::R
     while cluster.now_ms() < until {
         cluster.step()?;
     }
+    let until = cluster.now_ms() + MEND_MS;
+    // Bits that turned in places that nobody has read since come back from the other members now.
+    while !cluster.members().iter().all(inspect::is_whole) {
+        anyhow::ensure!(
+            cluster.now_ms() < until,
+            "a damaged log is not repaired after {MEND_MS} simulated ms"
+        );
+        (0..50).try_for_each(|_| cluster.step())?;
+    }
     let mut lives = Vec::new();
     for machine in cluster.members() {
         let broker = machine
@@ -230,15 +241,10 @@ fn look(cluster: &mut Cluster, history: &History, healing: Healing) -> anyhow::R
         lives.push(inspect::live(machine, &broker)?);
     }
     cluster.stop();
-    let mut order: Vec<_> = cluster.members().iter().zip(lives).collect();
-    // Members whose disk is sound first.
-    order.sort_by_key(|(machine, _)| cluster.flipped.contains(&machine.index));
-    let mut inspected: Vec<inspect::Inspected> = Vec::new();
-    for (machine, live) in order {
-        let damaged = cluster.flipped.contains(&machine.index);
-        let found = inspect::stopped(machine, live, damaged, inspected.first())?;
-        inspected.push(found);
-    }
+    let inspected = cluster.members().iter().zip(lives);
+    let inspected: Vec<_> = inspected
+        .map(|(machine, live)| inspect::stopped(machine, live))
+        .collect::<anyhow::Result<_>>()?;
     let mut recorded = history.take();
     inspect::set_due_times(&mut recorded.sends, &inspected);
     // A transaction without an acknowledged half message may have been decided by a check that nobody heard of.
