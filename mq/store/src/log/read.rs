@@ -109,7 +109,10 @@ impl Log {
 
     /// Header of an entry; its items are not looked at. Blocks.
     pub fn header(&self, index: RaftIndex) -> io::Result<Header> {
-        self.shared.notices.pass(self.shared.header(index)).map(|(header, _)| header)
+        self.shared
+            .notices
+            .pass(self.shared.header(index))
+            .map(|(header, _)| header)
     }
 
     /// Whether this is a place of the log: then everything the log has before it is the same wherever that is so. Blocks.

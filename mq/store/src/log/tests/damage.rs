@@ -80,7 +80,8 @@ fn a_flipped_header_below_the_mark_is_damage_and_a_peer_repairs_it() {
         // Not every entry will do.
         rig.run(|log, done| log.repair(vec![entries[3].clone()], Proof::Chain, done))
             .unwrap_err();
-        rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done)).unwrap();
+        rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done))
+            .unwrap();
         assert_eq!(rig.log.damage(), None);
         assert_eq!(all(&rig.log), entries);
         let more = next(&rig.log, 2, 1);
@@ -101,10 +102,12 @@ fn two_damaged_places_are_repaired_one_after_the_other() {
         assert!(disk.flip_bit(&segment_path(0), entries[damaged].offset().get() + 3, 1));
     }
     let (mut rig, _) = open(&disk, options(true), None);
-    rig.run(|log, done| log.repair(vec![entries[0].clone()], Proof::Chain, done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[0].clone()], Proof::Chain, done))
+        .unwrap();
     let second = rig.log.damage().expect("the second place");
     assert_eq!(second.offset, entries[2].offset());
-    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done))
+        .unwrap();
     assert_eq!(rig.log.damage(), None);
     assert_eq!(all(&rig.log), entries);
 }
@@ -127,8 +130,10 @@ fn a_flipped_payload_is_found_by_the_read_and_repaired() {
     forged.push_message(&record(300, 9));
     let header = *entries[1].header();
     let forged = forged.finish(header.id, header.offset, header.previous, 0, EntryKind::Batch);
-    rig.run(|log, done| log.repair(vec![forged], Proof::Chain, done)).unwrap_err();
-    rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done)).unwrap();
+    rig.run(|log, done| log.repair(vec![forged], Proof::Chain, done))
+        .unwrap_err();
+    rig.run(|log, done| log.repair(vec![entries[1].clone()], Proof::Chain, done))
+        .unwrap();
     assert_eq!(all(&rig.log), entries);
     assert_eq!(rig.log.record_at(offset).unwrap(), Some(body));
 }
@@ -139,7 +144,8 @@ fn a_header_lost_at_run_time_is_repaired_between_its_neighbours() {
     let (mut rig, _) = open(&disk, options(true), None);
     scribble(&disk, entries[2].offset().get(), &[0; 64]);
     rig.log.read(RaftIndex(3)..RaftIndex(4), u64::MAX).unwrap_err();
-    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done)).unwrap();
+    rig.run(|log, done| log.repair(vec![entries[2].clone()], Proof::Chain, done))
+        .unwrap();
     assert_eq!(all(&rig.log), entries);
 }
 
@@ -232,7 +238,10 @@ fn what_reads_come_upon_is_reported_once_found_exactly_and_repaired() {
     let places = [
         (entries[5].offset().get() + 9, 1),
         (body, 1),
-        (entries[30].offset().get(), entries[31].offset().get() + 64 - entries[30].offset().get()),
+        (
+            entries[30].offset().get(),
+            entries[31].offset().get() + 64 - entries[30].offset().get(),
+        ),
         (sector, 512),
         (entries[59].offset().get() + 70, 3),
     ];
@@ -264,7 +273,11 @@ fn what_reads_come_upon_is_reported_once_found_exactly_and_repaired() {
     put_back(&mut rig, Damage::of(&error).unwrap(), &entries);
     assert_eq!(rig.log.record_at(offset).unwrap(), Some(bytes));
     // A wrong queue entry is no damage of the log.
-    let error = rig.log.shared.item(CommitLogOffset(offset.get() + 1), Some(50)).unwrap_err();
+    let error = rig
+        .log
+        .shared
+        .item(CommitLogOffset(offset.get() + 1), Some(50))
+        .unwrap_err();
     assert_eq!(rig.log.gap(Damage::of(&error)).unwrap(), None);
 }
 
@@ -277,9 +290,14 @@ fn entries_that_do_not_lead_back_are_taken_only_on_somebodys_word() {
     let (mut rig, recovered) = open(&disk, options(true), None);
     assert!(recovered.damage.is_some());
     let gap = rig.log.gap(None).unwrap().unwrap();
-    assert_eq!((gap.after, gap.anchors), (Tail::after(&entries[0]), vec![Tail::after(&entries[2])]));
+    assert_eq!(
+        (gap.after, gap.anchors),
+        (Tail::after(&entries[0]), vec![Tail::after(&entries[2])])
+    );
     let second = vec![entries[1].clone()];
-    let refused = rig.run(|log, done| log.repair(second.clone(), Proof::Chain, done)).unwrap_err();
+    let refused = rig
+        .run(|log, done| log.repair(second.clone(), Proof::Chain, done))
+        .unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(rig.log.tail(), Tail::after(&entries[0]), "nothing was written");
     rig.run(|log, done| log.repair(second, Proof::Vouched, done)).unwrap();
