@@ -12,7 +12,8 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use mq_base::env::clock::{self, Instant};
 use mq_base::env::random::HashState;
-use mq_remoting::{Command, FLAG_ONEWAY};
+use mq_remoting::code::response;
+use mq_remoting::{Command, FLAG_ONEWAY, version};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -197,7 +198,7 @@ impl Connection {
         wake.wake(&self.counters);
     }
 
-    /// Reads no more requests, and closes when those in flight are answered.
+    /// Serves no more requests, and closes when those in flight are answered and the other side is quiet.
     pub(crate) fn drain(&self) {
         let mut shared = self.shared.lock();
         shared.draining = true;
@@ -294,6 +295,19 @@ impl Shared {
         if let Some(same) = self.in_flight.insert(opaque, bytes) {
             self.in_flight_bytes -= same;
         }
+    }
+
+    /// A request came too late. Newer clients understand that they are to go: they make a new connection and ask again,
+    /// without an error. Others would take any answer for the answer: theirs ends with the connection.
+    pub(crate) fn turn_away(&mut self, request: &Command) {
+        if request.version > version::V5_3_1 {
+            self.push(Command::error(request, response::GO_AWAY, "please go away"));
+        }
+    }
+
+    /// Whether all that was to be answered before a stop is answered.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.draining && self.in_flight.is_empty()
     }
 
     /// Whether reading must pause: too much is unanswered or unwritten.

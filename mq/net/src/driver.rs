@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mq_base::env::clock::{self, Instant, Timer};
+use mq_base::env::net::TcpStream;
 use mq_remoting::{Command, Decoder};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::{client, server};
 
 use crate::connection::{CloseReason, Connection};
 use crate::counters::Counters;
@@ -31,11 +33,40 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 /// reset that destroys the last answers.
 const LINGER: Duration = Duration::from_millis(250);
 
+/// A connection that drains is closed once it has been this quiet. By then every thread of an old client that sends and
+/// waits is waiting: its client fails those requests when the connection ends, and tries them again. (RocketMQ's clients
+/// forget them, until they time out, if another thread makes a new connection in the moment in which the old one ends.)
+const QUIET: Duration = Duration::from_millis(50);
+
+/// What a connection runs over: TCP, or TLS over it.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for server::TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+impl Socket for client::TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// Runs a connection until it ends; answers why. Everything that waits on it has been told when this returns.
-pub(crate) async fn drive<S>(mut stream: S, connection: &Arc<Connection>, service: &Arc<dyn Service>) -> CloseReason
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+pub(crate) async fn drive<S: Socket>(
+    mut stream: S,
+    connection: &Arc<Connection>,
+    service: &Arc<dyn Service>,
+) -> CloseReason {
     Counters::add(&connection.counters.opened, 1);
     service.opened(connection);
     let mut driver = Driver::new(connection.clone(), service.clone());
@@ -52,7 +83,10 @@ where
         .for_each(|(waiter, error)| waiter.complete(Err(error)));
     count_close(&connection.counters, reason);
     service.closed(connection, reason);
-    if matches!(reason, CloseReason::Stopped | CloseReason::Local(_)) {
+    if reason != CloseReason::Stopped {
+        let _ = stream.tcp().reset_on_close(false); // a broken socket needs no order
+    }
+    if matches!(reason, CloseReason::Local(_)) {
         let _ = clock::timeout(LINGER, linger(&mut stream)).await;
     }
     reason
@@ -268,6 +302,10 @@ impl Driver {
                     continue;
                 }
                 if !command.is_oneway() {
+                    if shared.draining {
+                        shared.turn_away(&command);
+                        continue;
+                    }
                     shared.admit(command.opaque, command.frame().map_or(0, |frame| frame.len()));
                 }
                 chunk.push(command);
@@ -298,14 +336,12 @@ impl Driver {
             return Err(reason);
         }
         let full = shared.is_full(&self.connection.limits, &self.connection.written);
-        // A draining connection still delivers what it has read.
-        let stopping = shared.draining && self.frames.is_empty();
         drop(shared);
         if full && !self.paused {
             Counters::add(&self.connection.counters.pauses, 1);
         }
         self.paused = full;
-        Ok(full || stopping)
+        Ok(full)
     }
 
     /// Looks at the clock and at what was pushed meanwhile; sleeps if there is nothing to do.
@@ -322,7 +358,7 @@ impl Driver {
         if self.ended && idle {
             return Progress::Closed(CloseReason::Peer);
         }
-        if shared.draining && idle && shared.in_flight.is_empty() {
+        if idle && shared.is_drained() && clock::now() >= self.last_activity + QUIET {
             return Progress::Closed(CloseReason::Stopped);
         }
         if self.writing.is_empty() && !shared.outbox.is_empty() {
@@ -374,8 +410,12 @@ impl Driver {
         if !self.writing.is_empty() {
             next = next.min(self.last_write + limits.write_stall_timeout);
         }
-        if let Some(earliest) = self.connection.shared.lock().pending.earliest() {
+        let shared = self.connection.shared.lock();
+        if let Some(earliest) = shared.pending.earliest() {
             next = next.min(earliest.max(self.last_sweep + SWEEP_INTERVAL));
+        }
+        if shared.is_drained() {
+            next = next.min(self.last_activity + QUIET);
         }
         next
     }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::connection::{CloseReason, Connection};
 use crate::counters::{Counters, Counts};
-use crate::driver::drive;
+use crate::driver::{Socket, drive};
 use crate::options::{ServerOptions, TlsMode};
 use crate::tls::{Acceptor, TlsError};
 
@@ -133,6 +133,9 @@ impl Server {
                 return;
             }
         };
+        // A client must notice the end of this process by an error: Java clients before 5.0 take an orderly end of a
+        // connection for nothing, and let what waits on it run into its time-out (30 s for a pull).
+        let _ = stream.reset_on_close(true);
         let connection = Connection::new(peer, local, self.options.limits, self.counters.clone());
         let Some(acceptor) = self.acceptor.as_ref().filter(|_| secure) else {
             return self.drive(stream, connection).await;
@@ -163,10 +166,7 @@ impl Server {
         }
     }
 
-    async fn drive<S>(&self, stream: S, connection: Arc<Connection>)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
-    {
+    async fn drive<S: Socket>(&self, stream: S, connection: Arc<Connection>) {
         self.connections.lock().insert(connection.id(), connection.clone());
         drive(stream, &connection, &self.service).await;
         self.connections.lock().remove(&connection.id());

@@ -13,7 +13,8 @@ use mq_net::{
     ClientOptions, ClientTls, CloseReason, Connection, Cork, Inbound, InvokeError, Limits, Remoting, Server,
     ServerOptions, ServerTls, Service, TlsMode,
 };
-use mq_remoting::{Command, Decoder};
+use mq_remoting::code::response;
+use mq_remoting::{Command, Decoder, version};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -618,6 +619,52 @@ async fn a_stop_finishes_what_is_in_flight() {
             .iter()
             .all(|r| matches!(r, CloseReason::Stopped | CloseReason::Peer))
     );
+}
+
+/// Stops a server that holds a request of a client of this version; answers what that client gets for a later request, and
+/// how its connection ends.
+async fn late_request(version: i32) -> (Vec<i32>, std::io::Result<usize>) {
+    let running = start(ServerOptions::default()).await;
+    let mut stream = TcpStream::connect(running.addr).await.unwrap();
+    stream.write_all(&request(HOLD, 1, "").encode()).await.unwrap();
+    until("held", || running.echo.held.lock().len() == 1).await;
+    running.stop.stop();
+    until("no new connections", || {
+        std::net::TcpStream::connect(running.addr).is_err()
+    })
+    .await;
+    let mut late = request(ECHO, 2, "");
+    late.version = version;
+    stream.write_all(&late.encode()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (connection, command) = running.echo.held.lock().pop().unwrap();
+    connection.respond(Command::response(&command, 0));
+    let (decoder, mut buffer) = (Decoder::default(), BytesMut::new());
+    let end = loop {
+        let read = tokio::time::timeout(WAIT, stream.read_buf(&mut buffer)).await;
+        match read.expect("in time") {
+            Ok(n) if n > 0 => {}
+            end => break end,
+        }
+    };
+    let mut codes = Vec::new();
+    while let Some(command) = decoder.decode(&mut buffer).unwrap() {
+        codes.push(command.code);
+    }
+    (codes, end)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_sends_newer_clients_away_and_lets_older_ones_notice() {
+    let (codes, end) = late_request(version::CURRENT).await;
+    assert_eq!(codes, [response::GO_AWAY, 0], "what was in flight is answered as well");
+    assert!(
+        end.is_err(),
+        "an orderly end is not noticed by Java clients before 5.0: {end:?}"
+    );
+    let (codes, end) = late_request(version::V4_9_4).await;
+    assert_eq!(codes, [0], "never served, so that it may be tried again");
+    assert!(end.is_err(), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

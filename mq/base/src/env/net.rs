@@ -166,6 +166,19 @@ impl TcpStream {
         }
     }
 
+    /// Whether closing this connection, by whatever end of the process, resets it instead of ending it in order: the other
+    /// side then learns of it by an error.
+    pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
+        match self {
+            TcpStream::Real(stream) => {
+                let linger = reset.then_some(Duration::ZERO);
+                Ok(rustix::net::sockopt::set_socket_linger(stream, linger)?)
+            }
+            #[cfg(feature = "sim")]
+            TcpStream::Sim(_) => Ok(()),
+        }
+    }
+
     /// Our address on this connection.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
