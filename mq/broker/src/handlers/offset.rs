@@ -33,6 +33,14 @@ impl DataPath {
     /// UPDATE_CONSUMER_OFFSET (15).
     pub(crate) fn update_consumer_offset(self: &Arc<Self>, request: Request) {
         let asked: UpdateConsumerOffset = or_refuse!(request, header(&request.command));
+        if self.view.state().groups.get(&asked.consumer_group).is_some() {
+            return self.commit_offset(request, &asked);
+        }
+        // The pull before this commit may have founded the group, which is applied in a moment.
+        self.confirmed(request, move |path, request| path.commit_offset(request, &asked));
+    }
+
+    fn commit_offset(self: &Arc<Self>, request: Request, asked: &UpdateConsumerOffset) {
         let (Some(queue), Some(offset)) = (
             asked.queue_id.and_then(QueueId::from_wire),
             asked.commit_offset.and_then(QueueOffset::from_wire),

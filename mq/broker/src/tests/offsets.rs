@@ -1,9 +1,12 @@
 use super::*;
+use crate::ask::{Ask, Reply};
+use crate::seams::Judged;
 use mq_base::env::clock;
 use mq_remoting::body::{self, LockBatchBody, LockBatchResponseBody, MessageQueue};
 use mq_remoting::header::{
     GetMaxOffset, OffsetResponse, QueryConsumerOffset, ResetOffset, SearchOffset, UpdateConsumerOffset,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 fn query(group: &str, set_zero: Option<bool>) -> Command {
@@ -68,6 +71,24 @@ async fn commits_are_kept_and_late_one_way_ones_do_not_go_back() {
     };
     bed.call(pull_command(&pull)).await;
     assert_eq!(offset(&bed, query("G", None)).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_right_behind_the_pull_that_founds_the_group_is_taken() {
+    let bed = Arc::new(Testbed::new());
+    topic(&bed, "T", 1).await;
+    let (inner, (told, answer)) = (bed.clone(), tokio::sync::oneshot::channel());
+    // Within this reply nothing that is asked is applied yet.
+    bed.solo.ask(Ask::Barrier(Reply::new(move |_| {
+        let pull = PullMessage {
+            consumer_group: "new".into(),
+            ..pull_header("T", 0, 0)
+        };
+        drop(inner.send(pull_command(&pull)));
+        let _ = told.send(inner.send(update("new", 3)));
+    })));
+    assert_eq!(answer.await.unwrap().recv().await.unwrap().code, 0);
+    assert_eq!(offset(&bed, query("new", None)).await, 3);
 }
 
 #[tokio::test(start_paused = true)]
