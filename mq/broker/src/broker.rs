@@ -6,6 +6,7 @@ use crate::config::{Live, Settings};
 use crate::data_path::DataPath;
 use crate::forward::Forwarding;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::seams::Judged;
 use crate::state::Name;
 use crate::stats::Stats;
@@ -60,6 +61,8 @@ pub struct Broker {
     pub metrics: Metrics,
     /// Requests on their way to the leader.
     pub forwarding: Forwarding,
+    /// Whether this process was frozen a moment ago.
+    pub(crate) pulse: Pulse,
     /// The way to the Raft group, and who leads it.
     pub gate: Arc<Gate>,
     /// The data path; set once the group has started.

@@ -22,6 +22,7 @@ pub mod machine;
 pub mod metrics;
 pub mod outcome;
 pub mod pull;
+pub mod pulse;
 pub mod reader;
 pub mod recent;
 pub mod records;

@@ -7,7 +7,7 @@
 //! Order of the stop: hand leadership over, tell the name servers, go on forwarding until clients have refreshed their
 //! routes, then refuse new connections, answer what is in flight, stop the group.
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Reply};
 use crate::broker::{Broker, Gate, Identity, Leader};
 use crate::clients::Channels;
 use crate::config::{BrokerRole, FlushDiskType, Live, Settings, slot_number};
@@ -20,6 +20,7 @@ use crate::keys::KeyIndex;
 use crate::longpoll::LongPolls;
 use crate::machine::Machine;
 use crate::metrics::{self, Metrics};
+use crate::pulse::Pulse;
 use crate::reader::Reader;
 use crate::records::Site;
 use crate::register::{Registrar, find_members};
@@ -49,6 +50,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const TOPICS_EVERY: Duration = Duration::from_millis(20);
 /// How long handing leadership over may take.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long offsets that nobody waits for may take to be applied before leadership is handed over.
+const OFFSETS_FLUSH: Duration = Duration::from_millis(500);
 /// A member that stops and knows no leader for so long stops forwarding: nobody is left to forward to.
 const NO_LEADER_DRAIN: Duration = Duration::from_secs(3);
 /// How often a member that drains tells the others.
@@ -150,8 +153,9 @@ impl Service for Front {
         self.0.clients.opened(connection);
     }
 
-    fn closed(&self, connection: &Arc<Connection>, _reason: CloseReason) {
-        self.0.connection_closed(connection.id());
+    fn closed(&self, connection: &Arc<Connection>, reason: CloseReason) {
+        self.0
+            .connection_closed(connection.id(), reason == CloseReason::Stopped);
     }
 }
 
@@ -184,6 +188,7 @@ pub async fn start(mut settings: Settings, sockets: Sockets) -> Result<Running, 
         stats: Arc::default(),
         metrics: Metrics::default(),
         forwarding: Forwarding::default(),
+        pulse: Pulse::new(),
         gate: Arc::new(Gate::new()),
         data: OnceLock::new(),
         spawner: Spawner::current(),
@@ -325,6 +330,8 @@ async fn background(broker: &Arc<Broker>, server: &Arc<Server>, stop: &Stop) -> 
     };
     spawn("clients", Box::pin(broker.clone().keep_clients()));
     spawn("silent clients", Box::pin(broker.clone().forget_silent_clients()));
+    let beating = broker.clone();
+    spawn("pulse", Box::pin(async move { beating.pulse.run().await }));
     let sampled = broker.clone();
     spawn(
         "statistics",
@@ -584,6 +591,7 @@ impl Running {
 
     /// Waits until what was read is answered and the connections are closed. Held pulls are ended, not waited for.
     async fn answer_in_flight(&mut self) {
+        self.broker.forwarding.end_pulls();
         let polls = self.broker.data.get().map(|data| data.polls.clone());
         let deadline = clock::now() + IN_FLIGHT_DRAIN * 2;
         while self.serving.iter().any(|serving| !serving.is_finished()) && clock::now() < deadline {
@@ -617,6 +625,7 @@ impl Running {
 
     /// Hands leadership to the voter that is furthest, if there is one that stays.
     async fn hand_over(&self) {
+        self.flush_offsets().await;
         let Some(group) = self.broker.gate.group().filter(|_| self.broker.leads()) else {
             return;
         };
@@ -634,6 +643,16 @@ impl Running {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "hand leadership over"),
             Err(clock::Elapsed) => tracing::warn!("hand leadership over: not done in time"),
+        }
+    }
+
+    /// Offsets that nobody waits for are not lost with the leadership: consumers would see messages again.
+    async fn flush_offsets(&self) {
+        if let Some(data) = self.broker.data_path().filter(|_| self.broker.leads()) {
+            data.offsets.flush(&*data.judge);
+            let (reply, applied) = Reply::channel();
+            data.judge.ask(Ask::Barrier(reply));
+            let _ = clock::timeout(OFFSETS_FLUSH, applied).await; // lost with the leadership: nobody was told otherwise
         }
     }
 

@@ -151,8 +151,8 @@ async fn consumers_are_known_by_heartbeat_and_told_of_each_other() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // A closed connection is a client that left.
-    second.0.shutdown();
     let told = notices.0.lock().unwrap().len();
+    second.0.shutdown();
     until(|| notices.0.lock().unwrap().len() > told).await;
     assert_eq!(consumer_ids(&first, &broker.addr, "G").await, Ok(vec!["c1".to_owned()]));
     broker.running.stop(Duration::ZERO).await;

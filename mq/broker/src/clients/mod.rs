@@ -2,13 +2,15 @@
 //!
 //! Connections belong to members, the list of a group to its leader. Each member keeps a [`Registry`] of its own clients
 //! and tells the leader of every change; the leader's registry covers all members, and it alone answers consumer lists.
-//! `registry.rs` is the pure table; `relay.rs` is what members tell each other; `push.rs` is the way to a client.
+//! `registry.rs` is the pure table, `orphans.rs` the part of it that outlives its members; `relay.rs` is what members tell each other; `push.rs` is the way to a client.
 
+mod orphans;
 mod push;
 mod registration;
 mod registry;
 pub mod relay;
 
+pub use orphans::{KEEP_MS, Known, LOST};
 pub use push::{Channels, PushError};
 pub use registration::{CLIENT_ID_BYTES_MAX, ConnectionId, Consumer, Registration, SUBSCRIPTIONS_MAX, Subscription};
 pub use registry::{Changes, Client, ConsumerGroup, Registry};
@@ -16,6 +18,7 @@ pub use registry::{Changes, Client, ConsumerGroup, Registry};
 use crate::seams::{Subscribed, Subscriptions};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
+use mq_base::env::clock::{self, Instant};
 use mq_net::Connection;
 use mq_store::{NodeId, Term};
 use parking_lot::Mutex;
@@ -36,6 +39,7 @@ pub struct Clients {
     /// True while this member leads and knows the clients of all members that live.
     complete: watch::Sender<bool>,
     turn: AtomicUsize,
+    born: Instant,
 }
 
 /// Which members have told a new leader of their clients.
@@ -55,6 +59,7 @@ impl Default for Clients {
             reports: Mutex::default(),
             complete: watch::channel(false).0,
             turn: AtomicUsize::new(0),
+            born: clock::now(),
         }
     }
 }
@@ -104,6 +109,7 @@ impl Clients {
                 .consumers(group)
                 .into_iter()
                 .flat_map(|group| group.clients.iter())
+                .filter(|(id, _)| id.member != LOST)
         };
         for member_is_here in [true, false] {
             for (id, client) in clients().filter(|(id, _)| (id.member == HERE) == member_is_here) {
@@ -113,6 +119,11 @@ impl Clients {
             }
         }
         found
+    }
+
+    /// Whether clients may live that this member has not heard since it was started.
+    fn is_young(&self) -> bool {
+        (self.born.elapsed().as_millis() as i64) < KEEP_MS
     }
 
     pub(crate) fn opened(&self, connection: &Arc<Connection>) {

@@ -4,6 +4,7 @@
 //! twice, and their users see it. Unlike RocketMQ a group has several members, and a consumer sends heartbeats to each
 //! of them; the leader hears of all, so the list of a group counts a client id as often as the member that has it most often.
 
+use super::orphans::{KEEP_MS, LOST};
 use super::registration::{ConnectionId, Consumer, Registration, Subscription};
 use crate::state::Name;
 use hashbrown::{HashMap, HashSet};
@@ -107,7 +108,11 @@ pub struct Registry {
     consumers: HashMap<Name, ConsumerGroup>,
     producers: HashMap<Name, BTreeMap<ConnectionId, Client>>,
     /// What each connection registered last, by client id: makes leaving cheap, and is what a member reports.
-    connections: BTreeMap<ConnectionId, BTreeMap<Name, Registration>>,
+    pub(super) connections: BTreeMap<ConnectionId, BTreeMap<Name, Registration>>,
+    /// Number for the next orphan.
+    pub(super) orphans: u64,
+    /// When the process of each member that reported was started: a report of a new one ends the connections of the old.
+    boots: HashMap<NodeId, i64>,
 }
 
 impl Registry {
@@ -140,10 +145,15 @@ impl Registry {
             let before = if known { Vec::new() } else { group.client_ids() };
             group.clients.insert(connection, client.clone());
             let joined = !known && group.client_ids() != before;
-            let resubscribed = group.describe(consumer, said.without_subscriptions);
+            // What an orphan said last may be older than what others say now.
+            let outdated = member == LOST && group.clients.len() > 1;
+            let resubscribed = !outdated && group.describe(consumer, said.without_subscriptions);
             if (joined || resubscribed) && !group.is_broadcast() {
                 changes.groups.push(consumer.group.clone());
             }
+        }
+        if member != LOST {
+            self.adopted(&said.client_id, &mut changes);
         }
         self.remember(connection, said);
         changes
@@ -193,6 +203,9 @@ impl Registry {
         }
         if let Some(group) = consumer {
             self.leave_consumers(group, connection, &mut changes);
+            for orphan in self.orphans_of(client_id) {
+                self.leave_consumers(group, orphan, &mut changes);
+            }
         }
         changes
     }
@@ -231,8 +244,16 @@ impl Registry {
         changes
     }
 
-    /// Everything a member knows of its own clients replaces what was known of them.
-    pub fn report(&mut self, member: NodeId, all: Vec<Registration>, now_ms: i64) -> Changes {
+    /// Everything a member knows of its own clients replaces what was known of them. Connections that an earlier process of
+    /// it held did not end by their clients' will.
+    pub fn report(&mut self, member: NodeId, boot_ms: i64, all: Vec<Registration>, now_ms: i64) -> Changes {
+        if self
+            .boots
+            .insert(member, boot_ms)
+            .is_some_and(|before| before != boot_ms)
+        {
+            self.orphan_member(member, now_ms);
+        }
         let present: HashSet<u64> = all.iter().map(|said| said.connection).collect();
         let gone: Vec<ConnectionId> = self
             .connections
@@ -259,6 +280,11 @@ impl Registry {
     /// Members that hold connections of registered clients.
     pub fn members(&self) -> HashSet<NodeId> {
         self.connections.keys().map(|id| id.member).collect()
+    }
+
+    /// Orphans that did not come back.
+    pub fn overdue(&self, now_ms: i64) -> Vec<ConnectionId> {
+        self.silent(LOST, now_ms - KEEP_MS)
     }
 
     /// Connections of `member` whose clients have all been silent since before `limit_ms`.
@@ -341,7 +367,7 @@ impl Changes {
         }
     }
 
-    fn merge(&mut self, other: Changes) {
+    pub(super) fn merge(&mut self, other: Changes) {
         other.groups.iter().for_each(|group| self.add(group));
     }
 }
@@ -495,7 +521,7 @@ mod tests {
         registry.register(N1, said(1, "c1", "G", vec![]), 0);
         registry.register(N1, said(2, "c2", "G", vec![]), 0);
         registry.register(N0, said(1, "c3", "G", vec![]), 0);
-        let changes = registry.report(N1, vec![said(2, "c2", "G", vec![]), said(3, "c4", "G", vec![])], 0);
+        let changes = registry.report(N1, 1, vec![said(2, "c2", "G", vec![]), said(3, "c4", "G", vec![])], 0);
         assert_eq!(changes.groups, ["G".into()]);
         assert_eq!(ids(&registry, "G"), ["c2", "c3", "c4"]);
         registry.forget_member(N1);

@@ -5,11 +5,12 @@
 //! the members that live have reported, because a partial list would make every consumer that sees it take over queues
 //! that others still consume.
 
-use super::{Changes, ConnectionId, HERE, Registration};
+use super::{Changes, ConnectionId, HERE, Known, LOST, Registration};
 use crate::ask::{Ask, Reply, UpsertGroup};
 use crate::broker::{Broker, Leader};
-use crate::forward::{Leave, PeerMessage};
+use crate::forward::{Leave, PeerMessage, Report};
 use crate::state::{GroupConfig, Name, TopicConfig};
+use bytes::Bytes;
 use mq_base::env::clock;
 use mq_message::topic;
 use mq_net::CloseReason;
@@ -19,6 +20,10 @@ use std::time::Duration;
 
 /// A member repeats what it told, so that nothing lost on the way stays lost.
 pub const REPORT_EVERY: Duration = Duration::from_secs(20);
+/// A member that was started a moment ago, and asks what its leader knows, does so more often.
+const YOUNG_EVERY: Duration = Duration::from_secs(2);
+/// The clients of a member that has not been heard for this long are expected elsewhere.
+const MEMBER_GONE: Duration = Duration::from_secs(2);
 /// How long a new leader waits for reports before it answers without them.
 const REPORTS_WAIT: Duration = Duration::from_secs(1);
 /// A member that a leader has heard of within this time lives.
@@ -26,7 +31,8 @@ const LIVE_WITHIN: Duration = Duration::from_millis(200);
 /// How long a report may take.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of the search for silent clients.
-const SCAN_EVERY: Duration = Duration::from_secs(10);
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+
 impl Broker {
     /// A heartbeat arrived on a connection of this member.
     pub fn registered(self: &Arc<Self>, said: Registration) {
@@ -48,19 +54,30 @@ impl Broker {
         }
     }
 
-    /// A connection of this member is closed.
-    pub(crate) fn connection_closed(self: &Arc<Self>, number: u64) {
+    /// A connection of this member is closed; `stopping` if for no other reason than that this member is about to stop.
+    pub(crate) fn connection_closed(self: &Arc<Self>, number: u64, stopping: bool) {
         self.clients.connections.lock().remove(&number);
-        let id = ConnectionId { member: HERE, number };
-        let mut registry = self.clients.registry.lock();
-        if !registry.knows(id) {
-            return;
+        if self
+            .clients
+            .registry
+            .lock()
+            .knows(ConnectionId { member: HERE, number })
+        {
+            let changes = self.ended(HERE, number, stopping);
+            let connection = number;
+            match self.leads() {
+                true => self.group_changed(changes),
+                false => self.tell_leader(|| PeerMessage::Closed { connection, stopping }),
+            }
         }
-        let changes = registry.closed(id);
-        drop(registry);
-        match self.leads() {
-            true => self.group_changed(changes),
-            false => self.tell_leader(|| PeerMessage::Closed(number)),
+    }
+
+    fn ended(&self, member: NodeId, number: u64, stopping: bool) -> Changes {
+        let id = ConnectionId { member, number };
+        let mut registry = self.clients.registry.lock();
+        match stopping {
+            true => registry.orphan(id, clock_ms()),
+            false => registry.closed(id),
         }
     }
 
@@ -80,27 +97,33 @@ impl Broker {
                 self.clients.registry.lock().register(from, said, clock_ms())
             }
             PeerMessage::Unregister(leave) => self.leave(from, &leave),
-            PeerMessage::Closed(number) => self
-                .clients
-                .registry
-                .lock()
-                .closed(ConnectionId { member: from, number }),
-            PeerMessage::Report(mut all) => {
-                all.retain(|said| said.check(limit).is_ok());
-                groups.extend(
-                    all.iter()
-                        .flat_map(|said| &said.consumers)
-                        .map(|consumer| consumer.group.clone()),
-                );
-                let changes = self.clients.registry.lock().report(from, all, clock_ms());
-                self.clients.reports.lock().from.insert(from);
-                changes
-            }
+            PeerMessage::Closed { connection, stopping } => self.ended(from, connection, stopping),
             _ => return,
         };
         self.found_groups(&groups);
         self.group_changed(changes);
+    }
+
+    /// A member tells this leader of all its clients. Answers what a young one should know.
+    pub(crate) fn reported(self: &Arc<Self>, from: NodeId, report: Report) -> Bytes {
+        let limit = self.settings().registrations_max;
+        let mut all = report.clients;
+        all.retain(|said| said.check(limit).is_ok());
+        let consumers = all.iter().flat_map(|said| &said.consumers);
+        let groups: Vec<Name> = consumers.map(|consumer| consumer.group.clone()).collect();
+        let changes = self
+            .clients
+            .registry
+            .lock()
+            .report(from, report.boot_ms, all, clock_ms());
+        self.clients.reports.lock().from.insert(from);
+        self.found_groups(&groups);
+        self.group_changed(changes);
         self.check_complete();
+        match report.young {
+            true => self.clients.with(|registry| registry.known(clock_ms())).encode(),
+            false => Bytes::new(),
+        }
     }
 
     fn leave(&self, member: NodeId, leave: &Leave) -> Changes {
@@ -248,8 +271,13 @@ impl Broker {
                     self.report_to(node).await;
                 }
             }
+            let every = if self.clients.is_young() {
+                YOUNG_EVERY
+            } else {
+                REPORT_EVERY
+            };
             // Ends early on a change of leadership.
-            if let Ok(Err(_)) = clock::timeout(REPORT_EVERY, watch.changed()).await {
+            if let Ok(Err(_)) = clock::timeout(every, watch.changed()).await {
                 return;
             }
         }
@@ -307,7 +335,7 @@ impl Broker {
         let others: Vec<NodeId> = registry
             .members()
             .into_iter()
-            .filter(|member| *member != HERE)
+            .filter(|member| ![HERE, LOST].contains(member))
             .collect();
         for member in others {
             registry.forget_member(member);
@@ -319,12 +347,24 @@ impl Broker {
         let mut watch = self.gate.standing.watch();
         watch.mark_unchanged();
         loop {
-            let all = self.clients.registry.lock().of_member(HERE);
-            let message = PeerMessage::Report(all).encode();
-            let answer = group.call(leader, message, REPORT_TIMEOUT).await;
-            // An empty answer is a leader's; one that is not ready says so and is asked again.
-            if answer.is_ok_and(|answer| answer.is_empty()) || watch.has_changed().unwrap_or(true) {
-                return;
+            let report = Report {
+                boot_ms: self.identity.boot_ms,
+                young: self.clients.is_young(),
+                clients: self.clients.registry.lock().of_member(HERE),
+            };
+            let answer = group
+                .call(leader, PeerMessage::Report(report).encode(), REPORT_TIMEOUT)
+                .await;
+            match answer.as_ref().map(Known::decode) {
+                Ok(Ok(known)) if !self.leads() => {
+                    self.clients.registry.lock().inherit(known, clock_ms());
+                    return;
+                }
+                // An empty answer is a leader's; one that is not ready says so and is asked again.
+                _ if answer.as_ref().is_ok_and(|answer| answer.is_empty()) || watch.has_changed().unwrap_or(true) => {
+                    return;
+                }
+                _ => {}
             }
             if clock::timeout(Duration::from_millis(50), watch.changed()).await.is_ok() {
                 watch.mark_changed();
@@ -343,9 +383,41 @@ impl Broker {
                 if let Some(connection) = self.clients.connection(id.number) {
                     connection.close(CloseReason::Local("its client has been silent too long"));
                 }
-                self.connection_closed(id.number);
+                self.connection_closed(id.number, false);
             }
+            self.forget_lost();
         }
+    }
+
+    /// Lets go of clients that were expected back and did not come. The leader no longer counts on what a member that is
+    /// gone had told.
+    fn forget_lost(self: &Arc<Self>) {
+        let gone = self.members_gone();
+        let mut registry = self.clients.registry.lock();
+        let now_ms = clock_ms();
+        let mut changes = Changes::default();
+        for member in gone {
+            changes.merge(registry.orphan_member(member, now_ms));
+        }
+        for orphan in registry.overdue(now_ms) {
+            changes.merge(registry.closed(orphan));
+        }
+        drop(registry);
+        if self.leads() {
+            self.group_changed(changes);
+        }
+    }
+
+    fn members_gone(&self) -> Vec<NodeId> {
+        let Some(group) = self.group().filter(|_| self.leads()) else {
+            return Vec::new();
+        };
+        let silent = |heard: Option<u64>| heard.is_none_or(|ms| ms > MEMBER_GONE.as_millis() as u64);
+        let members = group.status().members.into_iter();
+        members
+            .filter(|member| member.member.id != group.id() && silent(member.heard_ms_ago))
+            .map(|member| member.member.id)
+            .collect()
     }
 }
 

@@ -7,7 +7,7 @@
 //! | 3 | [`PeerMessage::Register`]: a client of mine sent a heartbeat | none |
 //! | 4 | [`PeerMessage::Unregister`]: a client of mine left a group | none |
 //! | 5 | [`PeerMessage::Closed`]: a connection of mine is gone | none |
-//! | 6 | [`PeerMessage::Report`]: all clients of mine | empty |
+//! | 6 | [`PeerMessage::Report`]: all clients of mine | empty, or [`Known`](crate::clients::Known) |
 //! | 7 | [`PeerMessage::Notify`]: tell your consumers of these groups that the membership changed | none |
 //! | 8 | [`PeerMessage::Leaving`]: I am about to stop | none |
 //!
@@ -38,9 +38,14 @@ pub enum PeerMessage {
     /// A client leaves groups.
     Unregister(Leave),
     /// A connection is closed.
-    Closed(u64),
+    Closed {
+        /// Its number at the sender.
+        connection: u64,
+        /// By the sender, which is about to stop: its clients are expected back.
+        stopping: bool,
+    },
     /// All clients of the sender.
-    Report(Vec<Registration>),
+    Report(Report),
     /// NOTIFY_CONSUMER_IDS_CHANGED to the receiver's own consumers of these groups.
     Notify(Vec<Name>),
     /// The sender is about to stop.
@@ -58,6 +63,17 @@ pub struct Serve {
     pub retried: bool,
     /// The frame as the client sent it.
     pub frame: Bytes,
+}
+
+/// All clients of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// When its process was started.
+    pub boot_ms: i64,
+    /// It was started so recently that it has not heard all clients: it wants to know what the leader knows.
+    pub young: bool,
+    /// Those on its connections.
+    pub clients: Vec<Registration>,
 }
 
 /// A client that leaves groups.
@@ -134,14 +150,17 @@ impl PeerMessage {
                     w.text(group.as_deref().unwrap_or_default());
                 }
             }
-            Self::Closed(connection) => {
+            Self::Closed { connection, stopping } => {
                 w.byte(5);
                 w.varint(*connection);
+                w.flag(*stopping);
             }
-            Self::Report(all) => {
+            Self::Report(report) => {
                 w.byte(6);
-                w.varint(all.len() as u64);
-                all.iter().for_each(|said| said.encode(&mut w));
+                w.signed(report.boot_ms);
+                w.flag(report.young);
+                w.varint(report.clients.len() as u64);
+                report.clients.iter().for_each(|said| said.encode(&mut w));
             }
             Self::Notify(groups) => {
                 w.byte(7);
@@ -183,12 +202,17 @@ impl PeerMessage {
                 producer: optional(r.text()?),
                 consumer: optional(r.text()?),
             }),
-            5 => Self::Closed(r.varint()?),
-            6 => Self::Report(
-                (0..r.count()?)
+            5 => Self::Closed {
+                connection: r.varint()?,
+                stopping: r.flag()?,
+            },
+            6 => Self::Report(Report {
+                boot_ms: r.signed()?,
+                young: r.flag()?,
+                clients: (0..r.count()?)
                     .map(|_| Registration::decode(r))
                     .collect::<Result<_, _>>()?,
-            ),
+            }),
             7 => Self::Notify(
                 (0..r.count()?)
                     .map(|_| Ok(r.text()?.into()))
@@ -315,9 +339,16 @@ mod tests {
                 frame: Bytes::from_static(b"frame"),
             },
             PeerMessage::Unregister(leave),
-            PeerMessage::Closed(9),
+            PeerMessage::Closed {
+                connection: 9,
+                stopping: true,
+            },
             PeerMessage::Leaving,
-            PeerMessage::Report(vec![]),
+            PeerMessage::Report(Report {
+                boot_ms: 1_700_000_000_000,
+                young: true,
+                clients: vec![],
+            }),
             PeerMessage::Notify(vec!["G".into(), "H".into()]),
         ]
     }
@@ -358,8 +389,8 @@ mod tests {
             &b""[..],
             b"\xff",
             b"\x05",
-            b"\x05\x01\x01",
-            b"\x06\xff\xff\xff\xff\x0f",
+            b"\x05\x01\x01\x01",
+            b"\x06\x00\x00\xff\xff\xff\xff\x0f",
             b"\x01\x01\x01x\x00",
         ] {
             assert!(

@@ -12,11 +12,12 @@ mod envelope;
 mod peers;
 
 pub use caller::{Local, Remote};
-pub use envelope::{Leave, PeerMessage, Pushed, Serve, Served};
+pub use envelope::{Leave, PeerMessage, Pushed, Report, Serve, Served};
 pub use peers::Peers;
 
 use crate::ask::Refusal;
 use crate::broker::{Broker, Leader, leader_in};
+use crate::handlers::ask_again;
 use crate::request::Request;
 use crate::{dispatch, outcome};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 /// What a waiting request costs besides its frame: its task and its place in tables.
@@ -58,6 +60,20 @@ pub struct Forwarding {
     pub expired: AtomicU64,
     /// Requests refused because too many bytes were waiting.
     pub overloaded: AtomicU64,
+    /// This member is about to stop: pulls that the leader holds are given back to their clients.
+    ending: watch::Sender<bool>,
+}
+
+/// Bytes of a waiting request. Given back however its task ends.
+struct Waiting {
+    broker: Arc<Broker>,
+    bytes: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.broker.forwarding.bytes.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 /// How one attempt at the leader ended.
@@ -71,6 +87,11 @@ enum Attempt {
 }
 
 impl Forwarding {
+    /// Gives pulls that the leader holds back to their clients, now and from now on.
+    pub(crate) fn end_pulls(&self) {
+        self.ending.send_replace(true);
+    }
+
     /// Bytes waiting now.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
@@ -82,27 +103,29 @@ impl Forwarding {
         let frame = frame_of(&request.command);
         let size = frame.len() + REQUEST_BYTES;
         let before = broker.forwarding.bytes.fetch_add(size, Relaxed);
+        let waiting = Waiting {
+            broker: broker.clone(),
+            bytes: size,
+        };
         if before + size > settings.forward_bytes_max {
-            broker.forwarding.bytes.fetch_sub(size, Relaxed);
             broker.forwarding.overloaded.fetch_add(1, Relaxed);
             let remark = "[OVERLOAD]system busy, start flow control for a while";
             return request.answer(Command::error(&request.command, response::SYSTEM_BUSY, remark));
         }
+        request.retried |= broker.pulse.was_frozen();
         let again = request.until.is_some();
         let now = clock::now();
         let deadline = request
             .until
             .unwrap_or(now + hold(request.command.code, settings.election_hold_ms));
         request.until = Some(deadline);
-        let held = broker.clone();
         // Not cut short by the budget of the task it is first polled in, see below.
         let mut work = Box::pin(unconstrained(async move {
             if again && now < deadline {
                 // Leadership is in doubt here: give the news a moment to arrive.
-                pause(&held).await;
+                pause(&waiting.broker).await;
             }
-            serve(&held, request, frame, deadline).await;
-            held.forwarding.bytes.fetch_sub(size, Relaxed);
+            serve(&waiting.broker, request, frame, deadline).await;
         }));
         // The first step is taken here and now, which hands the request to the connection between the members: requests of
         // one client reach the leader in the order in which they came.
@@ -135,7 +158,12 @@ async fn serve(broker: &Arc<Broker>, mut request: Request, frame: Bytes, deadlin
             return dispatch::serve_here(broker, request);
         };
         broker.forwarding.forwarded.fetch_add(1, Relaxed);
-        match attempt(broker, node, term, &request, &frame).await {
+        let mut ending = broker.forwarding.ending.subscribe();
+        let attempt = tokio::select! { biased;
+            attempt = attempt(broker, node, term, &request, &frame) => attempt,
+            _ = ending.wait_for(|ending| *ending), if is_pull(&request) => return request.answer(ask_again(&request)),
+        };
+        match attempt {
             Attempt::Answered(answer) => return request.answer(answer),
             Attempt::Taken => return,
             Attempt::NotServed => {}
@@ -174,9 +202,10 @@ async fn attempt(broker: &Broker, node: NodeId, term: Term, request: &Request, f
         retried: request.retried,
         frame: frame.clone(),
     });
-    let timeout = match request.command.code {
-        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => PULL_ANSWER_TIMEOUT,
-        _ => ANSWER_TIMEOUT,
+    let timeout = if is_pull(request) {
+        PULL_ANSWER_TIMEOUT
+    } else {
+        ANSWER_TIMEOUT
     };
     let mut watch = broker.gate.standing.watch();
     let deposed = watch.wait_for(|leadership| leadership.term != term || leadership.leader != Some(node));
@@ -203,12 +232,19 @@ async fn attempt(broker: &Broker, node: NodeId, term: Term, request: &Request, f
 /// No leader in time. A code that clients try again; never 21, never part of an answer.
 fn expire(broker: &Broker, request: &Request) {
     broker.forwarding.expired.fetch_add(1, Relaxed);
+    if is_pull(request) {
+        return request.answer(ask_again(request));
+    }
     let remark = "the broker group has no leader at the moment";
     request.answer(Command::error(
         &request.command,
         no_leader_code(request.command.code),
         remark,
     ));
+}
+
+fn is_pull(request: &Request) -> bool {
+    matches!(request.command.code, code::PULL_MESSAGE | code::LITE_PULL_MESSAGE)
 }
 
 fn no_leader_code(request: i32) -> i32 {

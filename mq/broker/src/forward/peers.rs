@@ -64,6 +64,7 @@ impl PeerService for Peers {
             }
             // Only a leader takes a report; the empty answer says that it did.
             PeerMessage::Report(_) if !broker.leads() => at_once(Some(Served::NotLeader.encode())),
+            PeerMessage::Report(report) => at_once(Some(broker.reported(from, report))),
             told => {
                 broker.told(from, told);
                 at_once(Some(Bytes::new()))

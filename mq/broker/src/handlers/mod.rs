@@ -10,3 +10,5 @@ mod query;
 mod send;
 mod sendback;
 mod transaction;
+
+pub(crate) use pull::ask_again;

@@ -279,8 +279,11 @@ impl DataPath {
             Pass::Over | Pass::Confirmed => false,
         };
         if waits && self.judge.leads() {
+            let from = pull.scanned.max(pull.offset);
             pull.scanned = look.next;
-            match self.park(pull) {
+            // A look that got nowhere is not repeated before something else arrives.
+            let seen = if look.next > from { look.next } else { look.bounds.next };
+            match self.park(pull, seen) {
                 Ok(()) => return,
                 Err(back) => pull = back,
             }
@@ -288,8 +291,8 @@ impl DataPath {
         self.answer_look(pull, look, pass);
     }
 
-    /// Parks a pull, if it may wait and there is room.
-    fn park(&self, pull: Pull) -> Result<(), Pull> {
+    /// Parks a pull that has seen its queue up to `seen`, if it may wait and there is room.
+    fn park(&self, pull: Pull, seen: QueueOffset) -> Result<(), Pull> {
         let Some(deadline) = pull.deadline else {
             return Err(pull);
         };
@@ -297,7 +300,6 @@ impl DataPath {
             topic: pull.topic.clone(),
             queue: pull.queue,
         };
-        let seen = pull.scanned;
         self.polls.park(queue.clone(), deadline, pull)?;
         // A message that was applied between the look and the parking has woken nobody.
         let grown = {
@@ -517,6 +519,20 @@ fn refuse_damaged(pull: &Pull, error: &std::io::Error) {
     pull.request.refuse(&Refusal::Failed(format!("read messages: {error}")));
 }
 
+/// The answer to a pull that nobody can serve at the moment: nothing matched up to where it stands. Clients ask again at
+/// once; after an error they would pause for one to three seconds.
+pub(crate) fn ask_again(request: &Request) -> Command {
+    let asked = request.command.header::<PullMessage>();
+    let offset = asked.map_or(0, |asked| asked.queue_offset.max(0));
+    let here = QueueOffset::from_wire(offset).unwrap_or(QueueOffset::ZERO);
+    let bounds = Queue {
+        min: QueueOffset::ZERO,
+        next: here,
+    };
+    let status = Status::NoMatchedMessage;
+    head(&request.command, status, status.code(here), here, bounds, LEADER)
+}
+
 fn answer(pull: &Pull, status: Status, code: i32, next: QueueOffset, bounds: Queue) {
     answer_with(pull, status, code, next, bounds, Vec::new(), LEADER);
 }
@@ -530,6 +546,15 @@ fn answer_with(
     body: Vec<Bytes>,
     suggested: i64,
 ) {
+    let head = head(&pull.request.command, status, code, next, bounds, suggested);
+    if body.is_empty() {
+        pull.request.answer(head)
+    } else {
+        pull.request.answer_parts(head, body)
+    }
+}
+
+fn head(command: &Command, status: Status, code: i32, next: QueueOffset, bounds: Queue, suggested: i64) -> Command {
     let header = PullMessageResponse {
         suggest_which_broker_id: suggested,
         next_begin_offset: next.to_wire(),
@@ -540,12 +565,7 @@ fn answer_with(
         group_sys_flag: None,
         forbidden_type: None,
     };
-    let head = Command::response(&pull.request.command, code)
+    Command::response(command, code)
         .with_header(&header)
-        .with_remark(status.name());
-    if body.is_empty() {
-        pull.request.answer(head)
-    } else {
-        pull.request.answer_parts(head, body)
-    }
+        .with_remark(status.name())
 }
