@@ -253,7 +253,7 @@ impl AtomicProducer {
                         response::PRODUCER_FENCED => {
                             return Err(AtomicSendError::Fenced(error.to_string()));
                         }
-                        response::SERVICE_NOT_AVAILABLE | response::SYSTEM_BUSY | response::GO_AWAY => error,
+                        response::SERVICE_NOT_AVAILABLE | response::SYSTEM_BUSY => error,
                         _ => return Err(AtomicSendError::Refused(error)),
                     }
                 }

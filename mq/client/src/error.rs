@@ -143,6 +143,5 @@ pub(crate) fn is_retryable(code: i32) -> bool {
             | NO_PERMISSION
             | NO_BUYER_ID
             | NOT_IN_CURRENT_UNIT
-            | GO_AWAY
     )
 }

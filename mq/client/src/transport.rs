@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mq_net::{ClientOptions, ClientTls, Inbound, InvokeError, Remoting, TlsError};
 use mq_remoting::Command;
+use mq_remoting::code::response;
 use tokio::sync::oneshot;
 
 use crate::error::CallError;
@@ -29,7 +30,8 @@ impl Transport {
         Ok(Self { remoting })
     }
 
-    /// Sends a request and waits for the answer, whatever its code.
+    /// Sends a request and waits for the answer, whatever its code, except that of a server that stops: it has not served
+    /// the request, and the next one is for somebody else.
     pub(crate) async fn call(
         &self,
         addr: &Arc<str>,
@@ -37,7 +39,7 @@ impl Transport {
         timeout: Duration,
     ) -> Result<Command, CallError> {
         let answer = self.remoting.invoke(addr, command, timeout).await;
-        answer.map_err(|error| read_error(addr, error, timeout))
+        read_answer(addr, answer, timeout)
     }
 
     /// Sends a request now; the answer is waited for by whoever polls what is returned.
@@ -65,7 +67,7 @@ impl Transport {
     ) {
         let whom = addr.clone();
         self.remoting.send_async(addr, command, timeout, move |answer| {
-            let answer = answer.map_err(|error| read_error(&whom, error, timeout));
+            let answer = read_answer(&whom, answer, timeout);
             done(whom, answer);
         });
     }
@@ -84,6 +86,16 @@ impl Transport {
     /// Closes all connections.
     pub(crate) fn shutdown(&self) {
         self.remoting.shutdown();
+    }
+}
+
+fn read_answer(addr: &Arc<str>, answer: Result<Command, InvokeError>, after: Duration) -> Result<Command, CallError> {
+    match answer {
+        Ok(answer) if answer.code == response::GO_AWAY => Err(CallError::Connect {
+            addr: addr.clone(),
+            reason: "it is about to stop".to_owned(),
+        }),
+        answer => answer.map_err(|error| read_error(addr, error, after)),
     }
 }
 

@@ -88,7 +88,6 @@ async fn codes_decide_whether_a_refused_send_is_repeated() {
         r::SERVICE_NOT_AVAILABLE,
         r::NO_PERMISSION,
         r::TOPIC_NOT_EXIST,
-        r::GO_AWAY,
     ];
     let last = [
         r::MESSAGE_ILLEGAL,
@@ -108,6 +107,14 @@ async fn codes_decide_whether_a_refused_send_is_repeated() {
             assert_eq!(seen, sends, "{code}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_member_that_stops_costs_no_try() {
+    let stage = Stage::new(1).await;
+    let producer = Producer::builder("p").start(stage.config()).await.unwrap();
+    stage.script(0, c::SEND_MESSAGE_V2, &[Act::Refuse(r::GO_AWAY); 4]);
+    assert!(producer.send(message()).await.is_ok());
 }
 
 #[tokio::test]
