@@ -1,5 +1,7 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -35,6 +37,7 @@ final class AcrossKill {
     private final Map<String, AtomicInteger> consumed = new ConcurrentHashMap<>();
     private final ConcurrentLinkedQueue<String> failures = new ConcurrentLinkedQueue<>();
     private final AtomicInteger failedPlain = new AtomicInteger();
+    private final AtomicInteger failedOther = new AtomicInteger();
     private final AtomicInteger failedOrdered = new AtomicInteger();
     /** Since the last mark, and of all. */
     private final AtomicLong longestGapMs = new AtomicLong();
@@ -61,14 +64,17 @@ final class AcrossKill {
         f.createTopic(producer, orderedTopic);
         consumeConcurrently();
         consumeOrderly(orderedTopic);
-        Thread[] senders = new Thread[PLAIN_SENDERS + ORDERED_SENDERS];
+        OtherKinds kinds = new OtherKinds(f, producer);
+        Thread[] senders = new Thread[PLAIN_SENDERS + ORDERED_SENDERS + 1];
         for (int i = 0; i < senders.length; i++) {
             int number = i;
             senders[i] = new Thread(() -> {
                 if (number < PLAIN_SENDERS) {
                     sendPlain(producer, number);
-                } else {
+                } else if (number < PLAIN_SENDERS + ORDERED_SENDERS) {
                     sendOrdered(producer, orderedTopic, number);
+                } else {
+                    sendOthers(kinds);
                 }
             }, "sender-" + i);
             senders[i].start();
@@ -79,14 +85,18 @@ final class AcrossKill {
         Interop.say("READY");
         waitForStop();
         stop.set(true);
+        long silence = longestSilenceMs.get();
         for (Thread sender : senders) {
             sender.join();
         }
         try {
             Fixture.await(90, this::missing, () -> consumed.keySet().containsAll(acknowledged));
         } finally {
-            Interop.say(statistics());
+            Interop.say(statistics(silence));
         }
+        Set<String> undead = new TreeSet<>(kinds.dropped);
+        undead.retainAll(consumed.keySet());
+        Fixture.check(undead.isEmpty(), "rolled back and consumed: " + undead);
         Fixture.check(outOfOrder.isEmpty(), outOfOrder.size() + " out of order, first: " + outOfOrder.peek());
     }
 
@@ -107,9 +117,21 @@ final class AcrossKill {
     private void sendPlain(DefaultMQProducer producer, int sender) {
         for (int n = 0; !stop.get(); n++) {
             String body = "plain-" + sender + "-" + n;
-            if (!sendOnce(() -> producer.send(Fixture.message(f.topic, "T", body)), body)) {
+            if (!sendOnce(() -> producer.send(Fixture.message(f.topic, "T", body)), List.of(body))) {
                 failedPlain.incrementAndGet();
             }
+        }
+    }
+
+    /** The client tries all of these again by itself, as it does plain ones. */
+    private void sendOthers(OtherKinds kinds) {
+        for (int n = 0; !stop.get(); n++) {
+            int number = n;
+            List<String> bodies = new ArrayList<>();
+            if (!sendOnce(() -> kinds.send(number, bodies), bodies)) {
+                failedOther.incrementAndGet();
+            }
+            pause(10);
         }
     }
 
@@ -120,7 +142,7 @@ final class AcrossKill {
             String body = key + "-" + n;
             Message message = Fixture.message(topic, "T", body);
             int hash = Math.abs(key.hashCode());
-            while (!sendOnce(() -> producer.send(message, (queues, m, k) -> queues.get(hash % queues.size()), key), body)) {
+            while (!sendOnce(() -> producer.send(message, (queues, m, k) -> queues.get(hash % queues.size()), key), List.of(body))) {
                 failedOrdered.incrementAndGet();
                 if (stop.get()) {
                     return;
@@ -134,14 +156,14 @@ final class AcrossKill {
         SendResult run() throws Exception;
     }
 
-    private boolean sendOnce(Send send, String body) {
+    private boolean sendOnce(Send send, List<String> bodies) {
         long from = System.nanoTime();
         boolean sent = false;
         try {
             SendResult result = send.run();
             sent = result.getSendStatus() == SendStatus.SEND_OK;
             if (sent) {
-                acknowledged.add(body);
+                acknowledged.addAll(bodies);
             } else {
                 failures.add(result.toString());
             }
@@ -213,7 +235,8 @@ final class AcrossKill {
         return missing.size() + " acknowledged messages never consumed, such as " + some;
     }
 
-    private String statistics() {
+    /** Silence counts only while there is something to consume: {@code silence} is of the time before the end. */
+    private String statistics(long silence) {
         int duplicates = 0;
         for (AtomicInteger times : consumed.values()) {
             duplicates += times.get() - 1;
@@ -222,9 +245,9 @@ final class AcrossKill {
         missing.removeAll(consumed.keySet());
         String first = failures.isEmpty() ? "" : " first_failure=\"" + failures.peek().replace('"', '\'') + "\"";
         return "STATS across-kill acknowledged=" + acknowledged.size() + " missing=" + missing.size() + " duplicated=" + duplicates
-            + " out_of_order=" + outOfOrder.size() + " failed_sends=" + failedPlain.get() + " repeated_ordered_sends=" + failedOrdered.get()
+            + " out_of_order=" + outOfOrder.size() + " failed_sends=" + failedPlain.get() + " failed_other_sends=" + failedOther.get() + " repeated_ordered_sends=" + failedOrdered.get()
             + " longest_gap_ms=" + longestOfAllMs.get() + " gaps_ms=" + gaps.toString().replaceAll("[^0-9,]", "") + " longest_send_ms=" + longestSendMs.get()
-            + " longest_consume_silence_ms=" + longestSilenceMs.get() + first;
+            + " longest_consume_silence_ms=" + silence + first;
     }
 
     private static void pause(long ms) {

@@ -17,6 +17,9 @@ use std::time::Duration;
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const END_WITHIN: Duration = Duration::from_secs(150);
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// Java consumers pause 1 s after a failed pull. Without the tables of clients outliving their members, 4.9.8 is silent until
+/// its next heartbeat, which is up to 30 s away.
+const SILENCE_MS: u64 = 5_000;
 
 struct Faults {
     stage: Stage,
@@ -58,18 +61,25 @@ impl Faults {
         assert_eq!((statistics["missing"], statistics["out_of_order"]), (0, 0));
         statistics["failed_sends"]
     }
+
+    /// As [`Faults::end`]; and consumers were never silent for long.
+    fn end_without_silence(&mut self) -> u64 {
+        let failed = self.end();
+        let silence = self.run.statistics("across-kill").unwrap()["longest_consume_silence_ms"];
+        assert!(silence < SILENCE_MS, "consumers were silent for {silence} ms");
+        failed
+    }
 }
 
 /// The leader is killed again and again; its supervisor starts it again at once.
-fn leader_killed(faults: &mut Faults, times: usize) -> u64 {
-    for _ in 0..times {
+fn leader_killed(faults: &mut Faults) {
+    for _ in 0..kills() {
         sleep(Duration::from_millis(2500));
         faults.hit(&Target::Leader, Signal::Kill);
         sleep(Duration::from_millis(1500));
         faults.settle();
         faults.run.say("mark").unwrap();
     }
-    faults.end()
 }
 
 /// How often the leader is killed; `make bench` asks for more.
@@ -83,24 +93,38 @@ fn kills() -> usize {
 #[test]
 fn java_5_3_3_across_kills_of_the_leader() {
     let mut faults = Faults::java("5.3.3");
-    assert_eq!(leader_killed(&mut faults, kills()), 0, "plain sends failed");
+    leader_killed(&mut faults);
+    assert_eq!(faults.end_without_silence(), 0, "plain sends failed");
 }
 
 #[test]
 fn java_4_9_8_across_kills_of_the_leader() {
     let mut faults = Faults::java("4.9.8");
-    assert_eq!(leader_killed(&mut faults, kills()), 0, "plain sends failed");
+    leader_killed(&mut faults);
+    assert_eq!(faults.end_without_silence(), 0, "plain sends failed");
+}
+
+#[test]
+fn java_4_9_8_across_a_rolling_restart() {
+    rolling_restart("4.9.8");
 }
 
 #[test]
 fn go_2_1_2_across_kills_of_the_leader() {
     let client = GoClient::prepare().unwrap();
-    leader_killed(&mut Faults::begin(|_| client.command()), kills());
+    let mut faults = Faults::begin(|_| client.command());
+    leader_killed(&mut faults);
+    faults.end();
 }
 
 #[test]
 fn java_5_3_3_across_a_rolling_restart() {
-    let mut faults = Faults::java("5.3.3");
+    rolling_restart("5.3.3");
+}
+
+/// Every member is told to stop, one after the other.
+fn rolling_restart(version: &str) {
+    let mut faults = Faults::java(version);
     for slot in ["n0", "n1", "n2"] {
         let restarts = || {
             let status = faults.stage.cluster().status().unwrap();
@@ -122,7 +146,7 @@ fn java_5_3_3_across_a_rolling_restart() {
         faults.settle();
         sleep(Duration::from_secs(1));
     }
-    assert_eq!(faults.end(), 0, "plain sends failed");
+    assert_eq!(faults.end_without_silence(), 0, "plain sends failed");
 }
 
 #[test]
