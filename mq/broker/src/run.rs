@@ -390,6 +390,7 @@ fn group_config(broker: &Broker, settings: &Settings, peers: Vec<Peer>) -> Group
         dir: PathBuf::from(&settings.store_path_commit_log),
         segment_bytes: settings.segment_bytes,
         window_bytes: settings.log_window_bytes,
+        cached_bytes: settings.log_cache_bytes,
         sync: settings.flush_disk_type == FlushDiskType::Sync,
         queue_bytes_max: settings.proposal_bytes_max,
         heartbeat: Duration::from_millis(settings.raft_heartbeat_ms),

@@ -45,6 +45,8 @@ pub struct GroupConfig {
     pub segment_bytes: u64,
     /// Bytes of recent entries kept in memory.
     pub window_bytes: usize,
+    /// Bytes of the log's tail that may stay in the page cache; 0 leaves it to the kernel.
+    pub cached_bytes: u64,
     /// `SYNC_FLUSH`: an entry counts after fdatasync on a majority.
     pub sync: bool,
     /// Bytes of requests that may wait for the proposer.
@@ -74,6 +76,7 @@ impl GroupConfig {
             dir: dir.into(),
             segment_bytes: 1 << 30,
             window_bytes: 64 << 20,
+            cached_bytes: 256 << 20,
             sync: true,
             queue_bytes_max: 64 << 20,
             heartbeat: Duration::from_millis(50),

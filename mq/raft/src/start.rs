@@ -97,6 +97,7 @@ fn open_log(config: &GroupConfig, disk: Arc<dyn Disk>, files: &Files) -> Result<
         group: config.group.clone(),
         segment_bytes: config.segment_bytes,
         window_bytes: config.window_bytes,
+        cached_bytes: config.cached_bytes,
         sync: config.sync,
         ..LogOptions::default()
     };

@@ -5,13 +5,15 @@
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::{Errno, ReadWriteFlags};
 
 /// The kernel takes at most this many buffers in one vectored write (`IOV_MAX`).
 const BUFFERS_MAX: usize = 1024;
@@ -77,6 +79,10 @@ pub trait File: Debug + Send + Sync {
     fn write_all_vectored_at(&self, bufs: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Reads up to `buf.len()` bytes; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// The same for bytes that are in memory: never waits for the disk. `None` if some are not, or nobody can tell.
+    fn read_cached_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
     /// Makes the contents durable. After an error the unsynced contents are unknown and must not be trusted.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes contents and metadata durable.
@@ -91,6 +97,9 @@ pub trait File: Debug + Send + Sync {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Says that these bytes will hardly be read again: memory that caches them may be used for others. What is not
+    /// durable yet stays cached. Only a hint, so nothing is told of its failure.
+    fn uncache(&self, _offset: u64, _len: u64) {}
 
     /// Reads exactly `buf.len()` bytes or fails with `UnexpectedEof`.
     fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
@@ -209,7 +218,7 @@ impl File for RealFile {
                         offset += n as u64;
                         IoSlice::advance_slices(&mut rest, n);
                     }
-                    Err(rustix::io::Errno::INTR) => {}
+                    Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -223,6 +232,16 @@ impl File for RealFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => return read,
             }
+        }
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let wanted = buf.len();
+        match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(n) if n == wanted => Ok(Some(n)),
+            // A part of it, or nothing: the rest would be waited for, or the file ends there.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -244,14 +263,20 @@ impl File for RealFile {
         }
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
             // A file system without fallocate gives a sparse file instead: same contents, no reserved room.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) if self.len()? < len => self.0.set_len(len),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if self.len()? < len => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn uncache(&self, offset: u64, len: u64) {
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), Advice::DontNeed);
+        }
     }
 }
 

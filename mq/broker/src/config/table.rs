@@ -124,6 +124,8 @@ settings! {
     AtStart major flush_disk_type: FlushDiskType = "ASYNC_FLUSH", "flushDiskType";
     /// Bytes of the log's tail kept in memory for readers.
     AtStart minor log_window_bytes: usize = "67108864" in 1_048_576..=68_719_476_736, "logWindowBytes";
+    /// Bytes of the log's tail that may stay in the page cache; consumers further behind read the disk. 0 leaves it to the kernel.
+    AtStart minor log_cache_bytes: u64 = "268435456" in 0..=1_099_511_627_776, "logCacheBytes";
     /// Hours after which a commit log segment may be deleted.
     Live minor file_reserved_hours: u64 = "72" in 1..=876_000, "fileReservedTime";
     /// Hour of the day at which old segments are deleted, two digits; several separated by ';'.

@@ -18,7 +18,12 @@ pub(super) struct Flusher {
     shared: Arc<Shared>,
     /// Something is to be flushed or marked when the interval has passed.
     due: bool,
+    /// What is below has been taken out of the page cache.
+    uncached: u64,
 }
+
+/// The page cache is trimmed in steps of at least this.
+const UNCACHE_STEP: u64 = 4 << 20;
 
 /// Starts the flusher's thread, or its task in the simulator.
 pub(super) fn start(shared: &Arc<Shared>) {
@@ -47,7 +52,12 @@ pub(super) fn start(shared: &Arc<Shared>) {
 
 impl Flusher {
     pub fn new(shared: Arc<Shared>) -> Flusher {
-        Flusher { shared, due: false }
+        let uncached = shared.state.read().tail.next_offset.get();
+        Flusher {
+            shared,
+            due: false,
+            uncached,
+        }
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -104,6 +114,29 @@ impl Flusher {
             }
         }
         shared.ensure_next_segment();
+        self.trim_cache();
+    }
+
+    /// Takes what is further back than `cached_bytes` out of the page cache. Consumers that are further behind read the
+    /// disk; in return a log that is written for hours goes on using the same warm pages.
+    fn trim_cache(&mut self) {
+        let keep = self.shared.options.cached_bytes;
+        let flushed = self.shared.durable.lock().flushed.next_offset.get();
+        let segments = &self.shared.segments;
+        let upto = flushed.saturating_sub(keep);
+        if keep == 0 || upto < self.uncached + UNCACHE_STEP {
+            self.uncached = self.uncached.min(flushed); // The log may have been cut, or begun anew.
+            return;
+        }
+        while self.uncached < upto {
+            let base = segments.base_of(self.uncached);
+            let end = upto.min(base + segments.segment_bytes);
+            // Without a file there is nothing cached either.
+            if let Ok(Some(segment)) = segments.get(base) {
+                segment.file.uncache(self.uncached - base, end - self.uncached);
+            }
+            self.uncached = end;
+        }
     }
 }
 

@@ -75,6 +75,9 @@ pub(crate) const VOTE: (&str, u32) = ("vote", 0x4642_564F);
 pub(crate) const MARK: (&str, u32) = ("flushed", 0x4642_464C);
 pub(crate) const BASE: (&str, u32) = ("base", 0x4642_4241);
 
+/// Largest [`LogOptions::page_bytes`].
+const PAGE_BYTES_MAX: u64 = 4096;
+
 /// How a log is kept.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -86,6 +89,12 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Bytes of recent entries kept in memory.
     pub window_bytes: usize,
+    /// Bytes of the log's tail that may stay in the page cache. The kernel would keep all it has room for, and pay for
+    /// each page it takes for the first time what writing to a used one costs ten times over; 0 lets it.
+    pub cached_bytes: u64,
+    /// A write is filled up with zeros to a multiple of this. If it ended inside a page that holds old bytes of a recycled
+    /// segment, the kernel would read that page from the disk first.
+    pub page_bytes: u64,
     /// `SYNC_FLUSH`: an append is done after fdatasync, else after the write.
     pub sync: bool,
     /// Purged segments kept for re-use.
@@ -103,6 +112,8 @@ impl Default for LogOptions {
             group: String::new(),
             segment_bytes: 1 << 30,
             window_bytes: 64 << 20,
+            cached_bytes: 256 << 20,
+            page_bytes: PAGE_BYTES_MAX,
             sync: true,
             recycled_max: 2,
             flush_interval: Duration::from_millis(500),

@@ -34,6 +34,7 @@ fn options(sync: bool) -> LogOptions {
         group: "g".into(),
         segment_bytes: 4096,
         window_bytes: 6000,
+        page_bytes: 1, // Whole pages would hide what old bytes can do.
         sync,
         ..LogOptions::default()
     }

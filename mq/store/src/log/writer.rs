@@ -15,12 +15,14 @@ use mq_base::env::{
 use super::job::{Chore, Done, Job};
 use super::repair;
 use super::segment::Segment;
-use super::{Proof, Shared, Tail};
+use super::{PAGE_BYTES_MAX, Proof, Shared, Tail};
 use crate::entry::{Entry, HEADER_LEN};
 use crate::mailbox::Taken;
 
 /// Bytes taken into one round of write and sync, so that a long queue does not wait for one giant sync.
 const ROUND_BYTES_MAX: usize = 16 << 20;
+/// Fills up the last page of a write.
+static ZEROS: [u8; PAGE_BYTES_MAX as usize] = [0; PAGE_BYTES_MAX as usize];
 /// How long a full disk is left alone before the next try.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 /// Unsynced or unmarked bytes that do not wait for the flush interval.
@@ -225,7 +227,10 @@ impl Writer {
                 .get(base)?
                 .ok_or_else(|| io::Error::other("a segment went away"))?;
             let (run, others) = rest.split_at(count);
-            let bufs: Vec<&[u8]> = run.iter().map(|entry| &entry.bytes()[..]).collect();
+            let mut bufs: Vec<&[u8]> = run.iter().map(|entry| &entry.bytes()[..]).collect();
+            let page = self.shared.options.page_bytes.clamp(1, PAGE_BYTES_MAX);
+            let whole = end.next_multiple_of(page).min(base + segments.segment_bytes);
+            bufs.push(&ZEROS[..(whole - end) as usize]);
             segment.file.write_all_vectored_at(&bufs, offset - base)?;
             if !touched.iter().any(|other| other.base == base) {
                 touched.push(segment);

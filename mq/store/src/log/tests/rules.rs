@@ -43,6 +43,30 @@ fn entries_are_visible_before_they_are_written_and_never_evicted_before() {
 }
 
 #[test]
+fn a_write_fills_its_last_page() {
+    let disk = SimDisk::new(1);
+    let page_bytes = 512;
+    let (mut rig, _) = open(
+        &disk,
+        LogOptions {
+            page_bytes,
+            ..options(true)
+        },
+        None,
+    );
+    rig.put(&next(&rig.log, 1, 10));
+    scribble(&disk, 300, &[9; 1000]);
+    rig.put(&next(&rig.log, 1, 10));
+    let end = rig.log.tail().next_offset.get() as usize;
+    assert!(end < 512);
+    let mut bytes = [0; 1300];
+    let file = disk.open(&segment_path(0), OpenMode::Read).unwrap();
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes[end..512].iter().all(|byte| *byte == 0));
+    assert!(bytes[512..].iter().all(|byte| *byte == 9));
+}
+
+#[test]
 fn outcomes_come_in_order() {
     let disk = SimDisk::new(1);
     let (mut rig, _) = open(&disk, options(true), None);
