@@ -224,6 +224,20 @@ impl Reader {
         }
     }
 
+    /// The first records of slots, as far as the page cache holds them.
+    pub fn cached_records(&self, slots: &[(QueueOffset, Slot)]) -> io::Result<Vec<Bytes>> {
+        let wanted: Vec<_> = slots
+            .iter()
+            .map(|(_, slot)| (slot.offset, slot.size as usize))
+            .collect();
+        self.log
+            .read_cached_each(&wanted)
+            .into_iter()
+            .zip(slots)
+            .map(|(bytes, (offset, slot))| checked(bytes, *offset, slot))
+            .collect()
+    }
+
     /// The first records of slots, from disk where needed; at least one unless retention has deleted the first.
     pub async fn cold_records(&self, slots: &[(QueueOffset, Slot)]) -> io::Result<Vec<Bytes>> {
         let wanted: Vec<_> = slots

@@ -190,13 +190,13 @@ settings! {
     /// How many pulls may be held.
     Live minor parked_pulls_max: usize = "200000" in 1..=100_000_000, "maxParkedPulls";
     /// Messages of one pull answer that is read from memory.
-    Live minor pull_count_memory: u32 = "32" in 1..=10_000, "maxTransferCountOnMessageInMemory";
+    Live minor pull_count_memory: u32 = "1024" in 1..=10_000, "maxTransferCountOnMessageInMemory";
     /// Bytes of one pull answer that is read from memory.
     Live minor pull_bytes_memory: usize = "262144" in 1_024..=16_000_000, "maxTransferBytesOnMessageInMemory";
     /// Messages of one pull answer that is read from disk.
-    Live minor pull_count_disk: u32 = "8" in 1..=10_000, "maxTransferCountOnMessageInDisk";
+    Live minor pull_count_disk: u32 = "128" in 1..=10_000, "maxTransferCountOnMessageInDisk";
     /// Bytes of one pull answer that is read from disk.
-    Live minor pull_bytes_disk: usize = "65536" in 1_024..=16_000_000, "maxTransferBytesOnMessageInDisk";
+    Live minor pull_bytes_disk: usize = "262144" in 1_024..=16_000_000, "maxTransferBytesOnMessageInDisk";
     /// Bytes of consume queue entries that one pull with a filter may scan.
     Live minor filter_scan_bytes: usize = "16000" in 20..=16_000_000, "maxFilterMessageSize";
     /// Followers serve pulls.

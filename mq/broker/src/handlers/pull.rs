@@ -412,12 +412,29 @@ impl DataPath {
                 self.count(&pull, &records);
                 answer_records(&pull, &look, records, look.next, LEADER);
             }
-            Ok(Records::Cold) => {
-                let path = self.clone();
-                self.spawn("cold pull", async move { path.answer_cold(pull, look).await });
-            }
+            Ok(Records::Cold) => match self.reader.cached_records(&look.found) {
+                Ok(records) if records.is_empty() => {
+                    let path = self.clone();
+                    self.spawn("cold pull", async move { path.answer_cold(pull, look).await });
+                }
+                Ok(records) => self.answer_first(&pull, look, records, LEADER),
+                Err(error) => refuse_damaged(&pull, &error),
+            },
             Err(error) => refuse_damaged(&pull, &error),
         }
+    }
+
+    /// Answers with the first records of those found.
+    fn answer_first(&self, pull: &Pull, mut look: Look, records: Vec<Bytes>, reader: i64) {
+        // Up to the last one delivered; entries without a match behind it are looked at again.
+        let next = match records.len() {
+            0 => look.found.first().map_or(look.next, |(offset, _)| offset.plus(1)),
+            n if n == look.found.len() => look.next,
+            n => look.found[n - 1].0.plus(1),
+        };
+        look.found.truncate(records.len());
+        self.count(pull, &records);
+        answer_records(pull, &look, records, next, reader);
     }
 
     fn count(&self, pull: &Pull, records: &[Bytes]) {
@@ -436,7 +453,7 @@ impl DataPath {
         }
     }
 
-    async fn answer_cold(&self, pull: Pull, mut look: Look) {
+    async fn answer_cold(&self, pull: Pull, look: Look) {
         let settings = self.settings();
         let mut bytes = 0usize;
         let fits = look
@@ -449,17 +466,7 @@ impl DataPath {
             });
         let wanted: Vec<_> = fits.copied().collect();
         match self.reader.cold_records(&wanted).await {
-            Ok(records) => {
-                // Up to the last one delivered; entries without a match behind it are looked at again.
-                let next = match records.len() {
-                    0 => wanted.first().map_or(look.next, |(offset, _)| offset.plus(1)),
-                    n if n == look.found.len() => look.next,
-                    n => wanted[n - 1].0.plus(1),
-                };
-                look.found.truncate(records.len());
-                self.count(&pull, &records);
-                answer_records(&pull, &look, records, next, self.reader_of_old());
-            }
+            Ok(records) => self.answer_first(&pull, look, records, self.reader_of_old()),
             Err(error) => refuse_damaged(&pull, &error),
         }
     }

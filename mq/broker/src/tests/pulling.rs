@@ -229,6 +229,7 @@ async fn a_waiting_pull_is_let_go_when_the_role_changes() {
 #[tokio::test(start_paused = true)]
 async fn old_messages_come_from_disk() {
     let bed = Testbed::new();
+    bed.path.settings.update("maxTransferCountOnMessageInDisk=8").unwrap();
     topic(&bed, "T", 1).await;
     for n in 0..600u32 {
         send(&bed, "T", &[], &[n.to_be_bytes().as_slice(), &[9; 2_000]].concat()).await;

@@ -18,6 +18,8 @@ use crate::position::{RaftIndex, be_u32};
 
 /// Longest item that a cold read believes in; above it is damage. Entries are far shorter (`entry_bytes_max`).
 const ITEM_LEN_MAX: usize = 256 << 20;
+/// Most bytes of items that are read from the page cache with one call.
+const CACHED_BYTES_MAX: u64 = 1 << 20;
 
 impl Log {
     /// Entries of `range`, as many as fit in `max_bytes` but at least one if there is one. Blocks if they are not in
@@ -76,6 +78,11 @@ impl Log {
                 return;
             }
         }
+    }
+
+    /// The bodies of the first of many items, verified, as far as the page cache holds them. Never waits for the disk.
+    pub fn read_cached_each(&self, wanted: &[(CommitLogOffset, usize)]) -> Vec<Bytes> {
+        self.shared.cached_items(wanted)
     }
 
     /// The body of an item from disk, its CRC verified, on a bounded number of blocking threads.
@@ -391,26 +398,76 @@ impl Shared {
             Some(_) => Err(Damage::new(at, None, what).into()),
             None => Ok(None),
         };
-        let header = match self.raw(start, ITEM_HEADER_LEN)? {
-            Some(header) => header,
-            None => return missing("the file ends here"),
+        let length = match len {
+            Some(len) => len.saturating_add(ITEM_HEADER_LEN),
+            None => match self.raw(start, ITEM_HEADER_LEN)? {
+                Some(header) => be_u32(&header, 0) as usize,
+                None => return missing("the file ends here"),
+            },
         };
-        let length = be_u32(&header, 0) as usize;
         let plausible = (ITEM_HEADER_LEN..=ITEM_LEN_MAX).contains(&length)
             && start + length as u64 <= tail
-            && start % size + length as u64 <= size
-            && len.is_none_or(|len| len + ITEM_HEADER_LEN == length)
-            && header[8] == ItemKind::Message as u8;
+            && start % size + length as u64 <= size;
         if !plausible {
             return missing("no record of this length is here");
         }
         let Some(item) = self.raw(start, length)? else {
             return missing("the file ends here");
         };
-        if crc32c::crc32c(&item[8..]) != be_u32(&item, 4) {
-            return missing("the record's CRC does not match");
+        match check_item(&item) {
+            Ok(()) => Ok(Some(item.slice(ITEM_HEADER_LEN..))),
+            Err(what) => missing(what),
         }
-        Ok(Some(item.slice(ITEM_HEADER_LEN..)))
+    }
+
+    /// The first items of those wanted, as far as the page cache holds them whole and sound. Items that lie one behind
+    /// the other are read with one call.
+    fn cached_items(&self, wanted: &[(CommitLogOffset, usize)]) -> Vec<Bytes> {
+        let (first, tail) = {
+            let state = self.state.read();
+            (state.base.next_offset.get(), state.tail.next_offset.get())
+        };
+        let mut out = Vec::with_capacity(wanted.len());
+        let mut rest = wanted;
+        while let Some((start, end, count)) = self.run_of(rest) {
+            if start < first || end > tail || end - start > ITEM_LEN_MAX as u64 {
+                break;
+            }
+            let mut buf = vec![0; (end - start) as usize];
+            if !matches!(self.segments.read_cached_at(&mut buf, start), Ok(true)) {
+                break;
+            }
+            let (run, others) = rest.split_at(count);
+            let mut bytes = Bytes::from(buf);
+            for (_, len) in run {
+                let item = bytes.split_to(len + ITEM_HEADER_LEN);
+                if check_item(&item).is_err() {
+                    return out;
+                }
+                out.push(item.slice(ITEM_HEADER_LEN..));
+            }
+            rest = others;
+        }
+        out
+    }
+
+    /// Start and end of the first items that lie one behind the other in one segment, and how many they are.
+    fn run_of(&self, wanted: &[(CommitLogOffset, usize)]) -> Option<(u64, u64, usize)> {
+        let mut extents = wanted.iter().map(|(offset, len)| {
+            let start = offset.get().saturating_sub(ITEM_HEADER_LEN as u64);
+            (start, offset.get().saturating_add(*len as u64))
+        });
+        let (start, mut end) = extents.next()?;
+        let bound = (start + CACHED_BYTES_MAX).min(self.segments.base_of(start) + self.segments.segment_bytes);
+        let mut count = 1;
+        for (next, after) in extents {
+            if next != end || after > bound {
+                break;
+            }
+            end = after;
+            count += 1;
+        }
+        Some((start, end, count))
     }
 
     /// Bytes of one segment or of the window; what is not written yet is only in the window.
@@ -423,6 +480,17 @@ impl Shared {
         let have = self.segments.read_at(&mut buf, offset)?;
         Ok((have == len).then(|| buf.into()))
     }
+}
+
+/// That bytes are one whole message item.
+fn check_item(item: &[u8]) -> Result<(), &'static str> {
+    if be_u32(item, 0) as usize != item.len() || item[8] != ItemKind::Message as u8 {
+        return Err("no record of this length is here");
+    }
+    if crc32c::crc32c(&item[8..]) != be_u32(item, 4) {
+        return Err("the record's CRC does not match");
+    }
+    Ok(())
 }
 
 pub(super) fn after(header: &Header, hash: u64) -> Tail {

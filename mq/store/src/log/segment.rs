@@ -234,6 +234,15 @@ impl Segments {
         Ok(have)
     }
 
+    /// Fills `buf` from one segment if all of it is in memory; never waits for the disk.
+    pub fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let base = self.base_of(offset);
+        match self.get(base)? {
+            Some(segment) => Ok(segment.file.read_cached_at(buf, offset - base)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Free bytes on the file system of the segments.
     pub fn free_space(&self) -> io::Result<u64> {
         Ok(self.disk.free_space(&self.dir)?.free)

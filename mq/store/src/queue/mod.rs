@@ -65,7 +65,7 @@ impl Default for QueueOptions {
             entries_per_file: 300_000,
             write_interval: Duration::from_millis(200),
             pending_bytes_max: 1 << 20,
-            recent_entries: 1024,
+            recent_entries: 32 * 1024,
             recent_bytes_max: 16 << 20,
             open_files_max: 512,
         }
