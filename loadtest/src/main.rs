@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use loadtest::drill::atomic::AtomicArgs;
 use loadtest::drill::{self, DrillArgs};
-use loadtest::mq::{self, MqArgs, sweep};
+use loadtest::mq::{self, MqArgs, pull, sweep};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,13 +40,15 @@ enum What {
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Mq {
     #[command(subcommand)]
-    sweep: Option<Sweep>,
+    other: Option<Other>,
     #[command(flatten)]
     args: Option<MqArgs>,
 }
 
 #[derive(Subcommand)]
-enum Sweep {
+enum Other {
+    /// Read one hot queue over and over.
+    Pull(pull::PullArgs),
     /// Raise the load step by step until something gives, and say what gave and what to plan with.
     Sweep(sweep::SweepArgs),
 }
@@ -86,9 +88,13 @@ fn start(what: What) -> Result<()> {
         What::Drill(Drill { args: Some(args), .. }) => runtime(1)?.block_on(drill::run(args)),
         What::Drill(_) => anyhow::bail!("say where the cluster is: --dir"),
         What::Mq(Mq {
-            sweep: Some(Sweep::Sweep(args)),
+            other: Some(Other::Sweep(args)),
             ..
         }) => runtime(args.mq.threads)?.block_on(sweep::run(args)),
+        What::Mq(Mq {
+            other: Some(Other::Pull(args)),
+            ..
+        }) => runtime(1)?.block_on(pull::run(args)),
         What::Mq(Mq { args: Some(args), .. }) => runtime(args.threads)?.block_on(mq::run(args)),
         What::Mq(_) => anyhow::bail!("say where the name server is: --namesrv, or NAMESRV_ADDR"),
     }

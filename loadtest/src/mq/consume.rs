@@ -15,6 +15,8 @@ use super::MqArgs;
 use super::produce::{Acknowledged, histogram};
 use crate::body::Body;
 
+/// Messages asked for at a time; the broker's own bounds apply.
+const PULL_BATCH: u32 = 1_024;
 /// How long the drain waits for a message that does not come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -69,10 +71,19 @@ pub async fn start(args: &MqArgs, run: u32, began: Instant) -> Result<Consumers>
         let group = format!("loadtest_{run}_{number}");
         let consumer = LitePullConsumer::builder(&group)
             .auto_commit(None)
+            .pull_batch(PULL_BATCH)
+            .pull_threshold(PULL_BATCH as usize * 4)
             .start(args.client())
             .await?;
         let mine: Vec<MessageQueue> = queues.iter().skip(number).step_by(args.consumers).cloned().collect();
-        consumer.assign(&mine).await.context("assign queues to a consumer")?;
+        let began = Instant::now();
+        while let Err(error) = consumer.assign(&mine).await {
+            // Name servers hear of a topic that was just made a little later.
+            if began.elapsed() > PATIENCE {
+                return Err(error).context("assign queues to a consumer");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         for queue in &mine {
             consumer
                 .seek_to_end(queue)

@@ -5,6 +5,7 @@
 
 mod consume;
 mod produce;
+pub mod pull;
 mod report;
 pub mod sweep;
 
