@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
 use mq_message::CommitLogOffset;
 use mq_store::EntryBuilder;
 use mq_store::entry::{HEADER_LEN, ITEM_HEADER_LEN};
@@ -18,9 +19,9 @@ pub struct Batch<A> {
 }
 
 impl<A: Answer> Batch<A> {
-    pub(crate) fn new(capacity: usize, log_time_ms: i64) -> Self {
+    pub(crate) fn new(buffer: BytesMut, log_time_ms: i64) -> Self {
         Self {
-            builder: EntryBuilder::new(capacity),
+            builder: EntryBuilder::within(buffer),
             bodies: Vec::new(),
             answers: Vec::new(),
             log_time_ms,
@@ -29,7 +30,7 @@ impl<A: Answer> Batch<A> {
 
     /// The batch of a test, outside any group.
     pub fn for_test(log_time_ms: i64) -> Self {
-        Self::new(1024, log_time_ms)
+        Self::new(BytesMut::with_capacity(1024), log_time_ms)
     }
 
     /// Adds a stored message record (queue offset and store time already set; the log stamps the physical offset).

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 use mq_base::env::bug::{self, Bug};
 use mq_base::env::clock;
-use mq_store::{Entry, EntryBuilder, EntryKind, Log, RaftIndex, Tail, promise};
+use mq_store::{Buffers, Entry, EntryBuilder, EntryKind, Log, RaftIndex, Tail, promise};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
@@ -69,6 +69,11 @@ impl LogStore {
             #[cfg(test)]
             purges_beyond: false,
         }
+    }
+
+    /// Where the memory of entries comes from.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        self.log.buffers()
     }
 
     /// See the field.

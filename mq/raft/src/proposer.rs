@@ -55,13 +55,27 @@ pub struct Queue<R> {
 enum Next<R> {
     None,
     TooBig,
-    /// A request, and the bytes that were waiting with it.
+    /// A request; if it begins an entry, about how many bytes that will have with what waits behind it.
     Request(R, usize),
 }
 
 struct Waiters<R> {
     requests: VecDeque<(R, usize)>,
     bytes: usize,
+}
+
+impl<R> Waiters<R> {
+    /// Bytes of the requests that the next entry will hold.
+    fn next_entry(&self) -> usize {
+        let mut sum = 0;
+        for (_, bytes) in &self.requests {
+            sum += bytes;
+            if sum >= BATCH_BYTES {
+                break;
+            }
+        }
+        sum
+    }
 }
 
 impl<R> Queue<R> {
@@ -108,21 +122,21 @@ impl<R> Queue<R> {
         }
     }
 
-    /// The next request if it has at most `room` bytes.
-    fn pop(&self, room: usize) -> Next<R> {
+    /// The next request if it has at most `room` bytes; `None` begins an entry.
+    fn pop(&self, room: Option<usize>) -> Next<R> {
         let (next, was_tight) = {
             let mut state = self.state.lock();
             let was_tight = state.bytes * 2 > self.bytes_max;
-            let waiting = state.bytes;
+            let entry = if room.is_none() { state.next_entry() } else { 0 };
             match state.requests.pop_front() {
                 None => return Next::None,
-                Some((request, bytes)) if bytes > room => {
+                Some((request, bytes)) if room.is_some_and(|room| bytes > room) => {
                     state.requests.push_front((request, bytes));
                     return Next::TooBig;
                 }
                 Some((request, bytes)) => {
                     state.bytes -= bytes;
-                    (Next::Request(request, waiting), was_tight)
+                    (Next::Request(request, entry), was_tight)
                 }
             }
         };
@@ -274,7 +288,7 @@ impl<D: Decide> Proposer<D> {
     }
 
     fn refuse_waiting(&mut self) {
-        while let Next::Request(request, _) = self.queue.pop(usize::MAX) {
+        while let Next::Request(request, _) = self.queue.pop(None) {
             self.decide.refuse(request);
         }
     }
@@ -400,15 +414,19 @@ impl<D: Decide> Proposer<D> {
         loop {
             let room = match batch {
                 Some(batch) if batch.len() >= BATCH_BYTES || batch.is_crowded() => return true,
-                Some(batch) => BATCH_BYTES_MAX - batch.len(),
-                None => usize::MAX,
+                Some(batch) => Some(BATCH_BYTES_MAX - batch.len()),
+                None => None,
             };
-            let (request, waiting) = match self.queue.pop(room) {
-                Next::Request(request, waiting) => (request, waiting),
+            let (request, entry) = match self.queue.pop(room) {
+                Next::Request(request, entry) => (request, entry),
                 Next::TooBig => return true,
                 Next::None => return false,
             };
-            let open = batch.get_or_insert_with(|| Batch::new(waiting.min(BATCH_BYTES) + 1024, self.clock.now()));
+            // As large as it will be, item headers included: growing would copy it, and leave room that the window holds.
+            let open = batch.get_or_insert_with(|| {
+                let buffer = self.log.buffers().take(entry + entry / 32 + 256);
+                Batch::new(buffer, self.clock.now())
+            });
             self.decide.decide(request, open);
             batch.take_if(|batch| batch.is_empty());
         }

@@ -237,6 +237,7 @@ pub(crate) async fn start<D: Decide>(
         raft: raft.clone(),
         app: service,
         control,
+        buffers: log.buffers().clone(),
     };
     let _ = serving.up.set(Arc::new(up));
     local.up.store(true, Ordering::Release);

@@ -280,6 +280,11 @@ impl Entry {
         &self.bytes
     }
 
+    /// The stored bytes alone.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The decoded header.
     pub fn header(&self) -> &Header {
         &self.header

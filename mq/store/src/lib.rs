@@ -11,6 +11,7 @@
 //!
 //! Start reading at [`entry`], the format, then `log`.
 
+mod buffers;
 pub mod checkpoint;
 mod container;
 pub mod entry;
@@ -22,6 +23,7 @@ mod position;
 pub mod queue;
 mod slots;
 
+pub use buffers::Buffers;
 pub use checkpoint::Checkpoints;
 pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, Header, Item, ItemKind};
 pub use index::{Index, IndexMark, IndexOptions};

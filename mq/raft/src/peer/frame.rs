@@ -8,9 +8,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use mq_base::env::net::{OwnedReadHalf, OwnedWriteHalf};
+use mq_store::Buffers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Bytes before the body.
@@ -169,6 +171,10 @@ pub struct Reader {
     socket: OwnedReadHalf,
     buf: BytesMut,
     max: usize,
+    /// Where the memory of large frames comes from.
+    buffers: Option<Arc<Buffers>>,
+    /// Bytes of the last frame: the next one is likely to need as many.
+    last: usize,
 }
 
 /// A read buffer is asked for in steps of at least this.
@@ -181,7 +187,14 @@ impl Reader {
             socket,
             buf: BytesMut::new(),
             max,
+            buffers: None,
+            last: 0,
         }
+    }
+
+    /// Takes the memory of frames from there.
+    pub fn set_buffers(&mut self, buffers: Arc<Buffers>) {
+        self.buffers = Some(buffers);
     }
 
     /// Changes the bound, after the hello.
@@ -193,11 +206,14 @@ impl Reader {
     pub async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let missing = match decode(&mut self.buf, self.max).map_err(io::Error::other)? {
-                Ok(frame) => return Ok(Some(frame)),
+                Ok(frame) => {
+                    self.last = HEAD + frame.body.len();
+                    return Ok(Some(frame));
+                }
                 Err(missing) => missing,
             };
             if self.buf.capacity() - self.buf.len() < missing {
-                self.buf.reserve(missing.max(READ_STEP));
+                self.grow(missing);
             }
             if self.socket.read_buf(&mut self.buf).await? == 0 {
                 return if self.buf.is_empty() {
@@ -205,6 +221,21 @@ impl Reader {
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 };
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Makes room for at least `missing` bytes more.
+    fn grow(&mut self, missing: usize) {
+        match &self.buffers {
+            None => self.buf.reserve(missing.max(READ_STEP)),
+            Some(buffers) => {
+                let room = self.buf.len() + missing;
+                let mut buf = buffers.take(room.max(self.last).max(READ_STEP));
+                buf.extend_from_slice(&self.buf);
+                self.buf = buf;
             }
         }
     }

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use mq_base::env::net::{OwnedWriteHalf, TcpListener, TcpStream};
 use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
-use mq_store::NodeId;
+use mq_store::{Buffers, NodeId};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::dial::{Dialed, Local, greet};
@@ -48,6 +48,8 @@ pub struct Up {
     pub app: Arc<dyn PeerService>,
     /// The group.
     pub control: Arc<Control>,
+    /// Memory for entries.
+    pub buffers: Arc<Buffers>,
 }
 
 /// Accepts until stopped, then closes the listener and all connections.
@@ -89,6 +91,7 @@ async fn connection(service: Arc<Service>, stream: TcpStream) -> io::Result<()> 
     match (peer.purpose, service.up.get()) {
         (Purpose::Append, Some(up)) => {
             reader.set_max(APPEND_MAX);
+            reader.set_buffers(up.buffers.clone());
             let _open = Open::new(&service, &peer);
             appends(&service.incoming, up, &peer, reader, writer).await
         }

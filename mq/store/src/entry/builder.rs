@@ -24,7 +24,12 @@ pub struct EntryBuilder {
 impl EntryBuilder {
     /// Room for `capacity` bytes of items before the buffer grows.
     pub fn new(capacity: usize) -> EntryBuilder {
-        let mut buf = BytesMut::with_capacity(HEADER_LEN + capacity);
+        EntryBuilder::within(BytesMut::with_capacity(HEADER_LEN + capacity))
+    }
+
+    /// The same in an empty buffer.
+    pub fn within(mut buf: BytesMut) -> EntryBuilder {
+        debug_assert!(buf.is_empty());
         buf.put_bytes(0, HEADER_LEN);
         EntryBuilder { buf, items: 0 }
     }

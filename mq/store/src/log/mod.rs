@@ -54,6 +54,7 @@ use mq_base::stop::{Stop, StopSource};
 use mq_message::CommitLogOffset;
 use parking_lot::{Mutex, RwLock};
 
+use crate::buffers::Buffers;
 use crate::entry::{self, Entry};
 use crate::mailbox::Mailbox;
 use crate::position::{LogId, NodeId, RaftIndex};
@@ -146,6 +147,7 @@ pub(crate) struct Shared {
     segments: Segments,
     /// Short sections only: readers copy `Bytes` handles out, appends push them in.
     state: RwLock<State>,
+    buffers: Arc<Buffers>,
     /// How far the disk is behind. Never held during I/O.
     durable: Mutex<Durable>,
     /// The slot files; held during their I/O. Taken before `durable`.
@@ -255,6 +257,11 @@ impl Log {
     /// Commit log offset of an entry of `length` bytes if it were appended now.
     pub fn place(&self, length: u64) -> CommitLogOffset {
         entry::place(self.tail().next_offset, length, self.segment_bytes())
+    }
+
+    /// Where the memory of entries comes from.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.shared.buffers
     }
 
     /// Length of a segment.

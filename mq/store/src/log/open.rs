@@ -155,6 +155,7 @@ pub(super) fn open(
             sparse,
             damage,
         }),
+        buffers: Default::default(),
         options,
         segments,
         durable: Mutex::new(durable),

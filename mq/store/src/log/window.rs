@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use mq_message::CommitLogOffset;
 
+use crate::buffers::Buffers;
 use crate::entry::Entry;
 use crate::position::RaftIndex;
 
@@ -43,19 +44,18 @@ impl Window {
     }
 
     /// Drops the oldest entries that are written, down to the bound.
-    pub fn evict(&mut self, written: CommitLogOffset) {
-        while self.bytes > self.bytes_max {
-            match self.entries.front() {
-                Some(first) if first.end() <= written => self.pop_front(),
-                _ => return,
+    pub fn evict(&mut self, written: CommitLogOffset, buffers: &Buffers) {
+        while self.bytes > self.bytes_max && self.entries.front().is_some_and(|first| first.end() <= written) {
+            if let Some(entry) = self.pop_front() {
+                buffers.give(entry.into_bytes());
             }
         }
     }
 
-    fn pop_front(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= entry.len();
-        }
+    fn pop_front(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.len();
+        Some(entry)
     }
 
     /// Drops entries from `index` on.
@@ -71,7 +71,7 @@ impl Window {
     /// Drops entries below `index`.
     pub fn purge(&mut self, index: RaftIndex) {
         while self.first().is_some_and(|first| first < index) {
-            self.pop_front();
+            drop(self.pop_front());
         }
     }
 

@@ -274,7 +274,7 @@ impl Writer {
             let marked = durable.marked.next_offset.get();
             tail.next_offset.get().saturating_sub(marked)
         };
-        shared.state.write().window.evict(tail.next_offset);
+        shared.state.write().window.evict(tail.next_offset, &shared.buffers);
         // The second nudge of an already dirty flusher is the urgent one.
         if !shared.dirty.swap(true, Ordering::AcqRel) || lag >= LAG_BYTES_MAX {
             shared.chores.nudge();
