@@ -5,8 +5,8 @@
 //! task never does a pull's work.
 
 use crate::ask::QueueName;
-use hashbrown::HashMap;
 use mq_base::env::clock::Instant;
+use mq_base::env::random::HashMap;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;

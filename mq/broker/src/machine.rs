@@ -11,7 +11,7 @@ use crate::recent::Recent;
 use crate::state::{Effect, Name, Placed, State, Stored, Within};
 use crate::view::View;
 use bytes::Bytes;
-use hashbrown::HashMap;
+use mq_base::env::random::HashMap;
 use mq_message::topic as names;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset, RecordView, property};
 use mq_raft::{Application, SyncDerived};
@@ -36,14 +36,14 @@ impl Machine {
     pub fn new(view: Arc<View>, queues: ConsumeQueues, index: Option<KeyIndex>, polls: Arc<LongPolls<Pull>>) -> Self {
         let queues = Queues {
             files: queues,
-            handles: HashMap::new(),
+            handles: HashMap::default(),
         };
         Self {
             view,
             queues,
             index,
             polls,
-            touched: HashMap::new(),
+            touched: HashMap::default(),
             queue_offsets: Vec::new(),
         }
     }

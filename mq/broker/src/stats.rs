@@ -4,7 +4,7 @@
 //! metrics (`metrics.rs`), though those read the same totals.
 
 use crate::state::Name;
-use hashbrown::HashMap;
+use mq_base::env::random::HashMap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -5,12 +5,18 @@ mod rig;
 
 use bytes::{BufMut, BytesMut};
 use mq_broker::config::{Settings, TlsMode};
+use mq_broker::forward::{PeerMessage, Peers, Serve, Served};
 use mq_broker::run::{Running, Sockets, start};
 use mq_net::{Connection, Inbound};
+use mq_raft::PeerService;
 use mq_remoting::body::{self, RaftStatus, TopicStatsTable};
 use mq_remoting::code::{request as code, response};
-use mq_remoting::header::{ConsumerGroupHeader, CreateTopic, HeartbeatResponse, TopicHeader};
+use mq_remoting::header::{
+    ConsumerGroupHeader, CreateTopic, HeartbeatResponse, OffsetResponse, QueryConsumerOffset, TopicHeader,
+    UpdateConsumerOffset,
+};
 use mq_remoting::{Command, Header};
+use mq_store::{NodeId, Term};
 use rig::{Client, bodies, consumer_ids, free_ports, heartbeat, message, offset};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -70,6 +76,51 @@ async fn a_message_comes_back_as_it_was_sent() {
     // The port two below serves the same.
     let fast = format!("127.0.0.1:{}", broker.running.address().port() - 2);
     assert_eq!(offset(&client.send(&fast, "T", "K3", "text 3").await), 3);
+    broker.running.stop(Duration::ZERO).await;
+}
+
+/// A first copy that was given up may arrive when its request has long been repeated, answered, and overtaken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_request_is_served_under_the_leadership_it_was_meant_for_only() {
+    let broker = broker(|_| {}).await;
+    let client = Client::new();
+    offset(&client.send(&broker.addr, "T", "K", "text").await);
+    let peers = Peers::new(&broker.running.broker);
+    let term = broker.running.broker.gate.standing.leadership().term;
+    let commit = |offset| {
+        let header = UpdateConsumerOffset {
+            consumer_group: "G".into(),
+            topic: "T".into(),
+            queue_id: Some(0),
+            commit_offset: Some(offset),
+            broker_name: None,
+        };
+        Command::request(code::UPDATE_CONSUMER_OFFSET, &header)
+    };
+    let forwarded = async |term: Term, offset| {
+        let message = PeerMessage::Serve(Serve {
+            term,
+            connection: 1,
+            address: "127.0.0.1:9".parse().unwrap(),
+            retried: false,
+            frame: commit(offset).encode(),
+        });
+        Served::decode(&peers.handle(NodeId(2), message.encode()).await.unwrap()).unwrap()
+    };
+    assert!(matches!(forwarded(term, 5).await, Served::Answer(_)));
+    for other in [Term(term.0 - 1), Term(term.0 + 1)] {
+        assert_eq!(forwarded(other, 3).await, Served::NotLeader);
+    }
+    let query = QueryConsumerOffset {
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        queue_id: 0,
+        set_zero_if_not_found: None,
+        broker_name: None,
+    };
+    let query = Command::request(code::QUERY_CONSUMER_OFFSET, &query);
+    let stored: OffsetResponse = client.ask(&broker.addr, query).await.header().unwrap();
+    assert_eq!(stored.offset, 5);
     broker.running.stop(Duration::ZERO).await;
 }
 

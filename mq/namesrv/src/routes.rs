@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
+use mq_base::env::random::HashMap;
 
 /// The id that producers write to.
 pub const MASTER_ID: u64 = 0;

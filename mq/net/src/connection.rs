@@ -9,9 +9,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use mq_base::env::clock::{self, Instant};
-use mq_base::env::random::HashState;
+use mq_base::env::random::{self, HashMap};
 use mq_remoting::code::response;
 use mq_remoting::{Command, FLAG_ONEWAY, version};
 use parking_lot::Mutex;
@@ -63,7 +62,7 @@ pub(crate) struct Shared {
     /// Bytes ever pushed: the position of the next one in the outbound stream.
     pub(crate) pushed: u64,
     /// Requests received and not yet answered, with their bytes.
-    pub(crate) in_flight: HashMap<i32, usize, HashState>,
+    pub(crate) in_flight: HashMap<i32, usize>,
     pub(crate) in_flight_bytes: usize,
     /// Requests of ours.
     pub(crate) pending: Pending,
@@ -90,13 +89,10 @@ impl Sleep {
     }
 }
 
-/// Process-wide, so that an id never means two connections.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 impl Connection {
     pub(crate) fn new(peer: SocketAddr, local: SocketAddr, limits: Limits, counters: Arc<Counters>) -> Arc<Connection> {
         Arc::new(Connection {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: random::serial(),
             peer,
             local,
             limits,

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use hashbrown::HashMap;
 use mq_base::env::clock::Instant;
-use mq_base::env::random::HashState;
+use mq_base::env::random::HashMap;
 use mq_remoting::Command;
 use tokio::sync::oneshot;
 
@@ -79,7 +78,7 @@ struct Entry {
 /// The table, by opaque.
 #[derive(Default)]
 pub(crate) struct Pending {
-    entries: HashMap<i32, Entry, HashState>,
+    entries: HashMap<i32, Entry>,
     /// Not later than the earliest deadline.
     earliest: Option<Instant>,
 }

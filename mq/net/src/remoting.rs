@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use mq_base::env::clock::{self, Instant};
 use mq_base::env::net::{self, TcpStream};
-use mq_base::env::random::HashState;
+use mq_base::env::random::HashMap;
 use mq_base::env::task::Spawner;
 use mq_remoting::{Command, code};
 use parking_lot::Mutex;
@@ -58,7 +57,7 @@ pub struct Remoting(Arc<Pool>);
 
 struct Pool {
     shared: Arc<PoolShared>,
-    slots: Mutex<HashMap<String, Arc<Slot>, HashState>>,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
     spawner: Spawner,
     stopped: AtomicBool,
 }

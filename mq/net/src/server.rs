@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use mq_base::env::net::{TcpListener, TcpStream};
-use mq_base::env::random::HashState;
+use mq_base::env::random::HashMap;
 use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
 use mq_remoting::Command;
@@ -52,7 +51,7 @@ pub struct Server {
     acceptor: Option<Acceptor>,
     counters: Arc<Counters>,
     open: AtomicUsize,
-    connections: Mutex<HashMap<u64, Arc<Connection>, HashState>>,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
 }
 
 impl Server {

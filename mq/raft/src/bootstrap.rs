@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
+use mq_base::env::random::HashSet;
 use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
 use mq_store::NodeId;

@@ -263,6 +263,12 @@ impl<R: Send + 'static> Group<R> {
         self.parts.queue.push_wait(request, bytes).await
     }
 
+    /// Runs `f` if this member takes proposals as the leader of `term`; what `f` proposes is decided under that leadership
+    /// or refused. `None` if it does not lead in that term.
+    pub fn during<T>(&self, term: Term, f: impl FnOnce() -> T) -> Option<T> {
+        self.parts.queue.during(term, f)
+    }
+
     /// Who leads, and whether proposals are taken here.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.parts.leadership.clone()

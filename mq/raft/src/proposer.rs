@@ -13,7 +13,7 @@ use mq_base::env::clock;
 use mq_base::stop::Stop;
 use openraft::error::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::application::{Decide, Session};
@@ -50,6 +50,8 @@ pub struct Queue<R> {
     arrived: Notify,
     room: Notify,
     closed: AtomicBool,
+    /// The term that the proposer decides in, while it does.
+    term: RwLock<Option<Term>>,
 }
 
 enum Next<R> {
@@ -91,7 +93,19 @@ impl<R> Queue<R> {
             arrived: Notify::new(),
             room: Notify::new(),
             closed: AtomicBool::new(false),
+            term: RwLock::new(None),
         }
+    }
+
+    /// Runs `f` if the proposer decides in `term`, and keeps that leadership from ending meanwhile: what `f` pushes is
+    /// decided in `term` or refused.
+    pub fn during<T>(&self, term: Term, f: impl FnOnce() -> T) -> Option<T> {
+        let current = self.term.read();
+        (*current == Some(term)).then(f)
+    }
+
+    fn set_term(&self, term: Option<Term>) {
+        *self.term.write() = term;
     }
 
     /// Adds a request, or gives it back when there is no room.
@@ -296,11 +310,12 @@ impl<D: Decide> Proposer<D> {
     /// Sessions of one leadership.
     async fn lead(&mut self, leader: LeaderId) -> End {
         self.clock.start(self.log.log_time_ms());
+        let term = Term(leader.term);
+        self.queue.set_term(Some(term));
         let end = loop {
             let applied = self.applied.borrow().unwrap_or_default();
             self.session += 1;
             self.sequence = 0;
-            let term = Term(leader.term);
             self.decide.begin(Session {
                 term,
                 now_ms: self.clock.now(),
@@ -315,6 +330,10 @@ impl<D: Decide> Proposer<D> {
                 end => break end,
             }
         };
+        // What came under this leadership is not carried into the next: meanwhile a copy of it may have been served by
+        // another leader.
+        self.queue.set_term(None);
+        self.refuse_waiting();
         self.decide.end();
         self.flight.ground();
         for answers in self.boarded.drain(..) {

@@ -4,6 +4,7 @@
 
 mod toy;
 
+use mq_store::Term;
 use toy::*;
 
 #[test]
@@ -98,6 +99,15 @@ fn a_killed_leader_is_replaced_at_once_and_nothing_acknowledged_is_lost() {
     assert!(gaps[gaps.len() / 2] < std::time::Duration::from_millis(200), "{gaps:?}");
 }
 
+fn term(member: &Member) -> Term {
+    member.group.leadership().borrow().term
+}
+
+/// Whether it takes what is meant for the leader of that term.
+fn during(member: &Member, term: Term) -> bool {
+    member.group.during(term, || ()).is_some()
+}
+
 #[test]
 fn leadership_is_handed_over_on_request() {
     logging();
@@ -105,6 +115,8 @@ fn leadership_is_handed_over_on_request() {
     let members: Vec<_> = configs(dir.path(), 3).into_iter().map(Member::start).collect();
     let first = leader(&members);
     write_somewhere(&members, 0);
+    let before = term(&members[first]);
+    assert!(during(&members[first], before) && !during(&members[first], Term(before.0 + 1)));
     let next = (first + 1) % 3;
     let began = std::time::Instant::now();
     members[first]
@@ -114,6 +126,10 @@ fn leadership_is_handed_over_on_request() {
     eprintln!("leadership handed over in {:?}", began.elapsed());
     assert!(!members[first].leads());
     write_somewhere(&members, 1);
+    let after = term(&members[next]);
+    assert!(during(&members[next], after));
+    let late = members.iter().any(|member| during(member, before));
+    assert!(!late, "nobody decides what was meant for the leadership before");
     let error = members[first].block_on(members[first].group.transfer_leader(members[next].id()));
     assert!(
         matches!(error, Err(mq_raft::ChangeError::NotLeader(Some(_)))),

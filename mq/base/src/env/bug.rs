@@ -15,7 +15,8 @@ pub enum Bug {
     StaleTail,
     /// Consumer offsets change on the leader only, followers get them some time later.
     OffsetsLazy,
-    /// Frames of an old connection between members are taken although a newer one exists.
+    /// Forwarded requests are taken from an outdated connection between members, and under another leadership than the one
+    /// they were meant for.
     LateFrame,
 }
 

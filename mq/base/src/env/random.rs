@@ -1,12 +1,17 @@
 //! Random numbers: from the system's generator in production, from the world's seed in the simulator.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, FoldHasher};
 use rand::{Rng, RngCore};
 
-/// The hasher of our maps: fast, seeded at random for each map, and from the world's seed in the simulator, where the
-/// order of iteration must repeat. `hashbrown::HashMap<K, V, HashState>`.
+/// A map whose order of iteration repeats in the simulator.
+pub type HashMap<K, V> = hashbrown::HashMap<K, V, HashState>;
+/// A set whose order of iteration repeats in the simulator.
+pub type HashSet<T> = hashbrown::HashSet<T, HashState>;
+
+/// The hasher of our maps: fast, seeded at random for each map, and from the world's seed in the simulator.
 #[derive(Debug, Clone)]
 pub struct HashState(FixedState);
 
@@ -35,6 +40,17 @@ pub fn below(bound: u64) -> u64 {
     } else {
         with(|rng| rng.random_range(0..bound))
     }
+}
+
+/// A number that this process has not given out before. In the simulator each machine counts for itself: what other
+/// machines and other runs do must not show in a run.
+pub fn serial() -> u64 {
+    #[cfg(feature = "sim")]
+    if let Some(world) = super::sim::current() {
+        return world.next_serial();
+    }
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Fills `bytes` with random bytes.

@@ -17,8 +17,8 @@ pub use registry::{Changes, Client, ConsumerGroup, Registry};
 
 use crate::seams::{Subscribed, Subscriptions};
 use crate::state::Name;
-use hashbrown::{HashMap, HashSet};
 use mq_base::env::clock::{self, Instant};
+use mq_base::env::random::{HashMap, HashSet};
 use mq_net::Connection;
 use mq_store::{NodeId, Term};
 use parking_lot::Mutex;
@@ -102,7 +102,7 @@ impl Clients {
     /// members).
     pub fn consumers(&self, group: &str) -> Vec<(ConnectionId, Client)> {
         let registry = self.registry.lock();
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let mut found = Vec::new();
         let clients = || {
             registry

@@ -7,7 +7,7 @@
 use super::orphans::{KEEP_MS, LOST};
 use super::registration::{ConnectionId, Consumer, Registration, Subscription};
 use crate::state::Name;
-use hashbrown::{HashMap, HashSet};
+use mq_base::env::random::{HashMap, HashSet};
 use mq_remoting::body::{ConsumeFromWhere, ConsumeType, MessageModel};
 use mq_store::NodeId;
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use crate::data_path::DataPath;
 use crate::records::rebuild;
 use crate::seams::ProducerChannels;
 use crate::state::Half;
-use hashbrown::HashMap;
 use mq_base::env::clock;
+use mq_base::env::random::HashMap;
 use mq_message::{QueueOffset, RecordView, msg_id, property};
 use mq_remoting::Command;
 use mq_remoting::code::request as code;
@@ -27,7 +27,7 @@ pub(super) async fn run(path: Arc<DataPath>, producers: Arc<dyn ProducerChannels
     let mut driver = Driver {
         path,
         producers,
-        not_before: HashMap::new(),
+        not_before: HashMap::default(),
     };
     loop {
         clock::sleep(LOOK_EVERY.max(IDLE)).await;

@@ -4,8 +4,8 @@
 use crate::ask::{Ask, OffsetCommit, Reply};
 use crate::seams::Judged;
 use crate::state::Name;
-use hashbrown::HashMap;
 use mq_base::env::clock;
+use mq_base::env::random::HashMap;
 use mq_base::stop::Stop;
 use mq_message::QueueId;
 use parking_lot::Mutex;

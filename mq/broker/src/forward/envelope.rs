@@ -17,6 +17,7 @@ use crate::clients::Registration;
 use crate::state::Name;
 use crate::state::codec::{CodecError, Reader, Writer};
 use bytes::Bytes;
+use mq_store::Term;
 use std::net::SocketAddr;
 
 /// A message between members.
@@ -55,6 +56,9 @@ pub enum PeerMessage {
 /// A forwarded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
+    /// The leadership it is meant for. A late copy must not be served under another one: the request may have been
+    /// repeated and overtaken meanwhile.
+    pub term: Term,
     /// Number of the client's connection at the sender.
     pub connection: u64,
     /// The client's address.
@@ -123,6 +127,7 @@ impl PeerMessage {
         match self {
             Self::Serve(serve) => {
                 w.byte(1);
+                w.varint(serve.term.0);
                 w.varint(serve.connection);
                 w.text(&serve.address.to_string());
                 w.flag(serve.retried);
@@ -177,10 +182,11 @@ impl PeerMessage {
         let r = &mut Reader::new(message);
         let decoded = match r.byte()? {
             1 => {
-                let connection = r.varint()?;
+                let (term, connection) = (Term(r.varint()?), r.varint()?);
                 let address = r.text()?.parse().map_err(|_| CodecError::Malformed("address"))?;
                 let retried = r.flag()?;
                 return Ok(Self::Serve(Serve {
+                    term,
                     connection,
                     address,
                     retried,
@@ -320,6 +326,7 @@ mod tests {
 
     fn messages() -> Vec<PeerMessage> {
         let serve = Serve {
+            term: Term(5),
             connection: 300,
             address: "[::1]:5".parse().unwrap(),
             retried: true,

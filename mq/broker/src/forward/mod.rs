@@ -197,6 +197,7 @@ async fn attempt(broker: &Broker, node: NodeId, term: Term, request: &Request, f
         return Attempt::NotServed;
     };
     let message = PeerMessage::Serve(Serve {
+        term,
         connection: request.caller.connection().number,
         address: request.caller.remote(),
         retried: request.retried,

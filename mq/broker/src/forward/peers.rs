@@ -5,6 +5,7 @@ use crate::broker::Broker;
 use crate::dispatch;
 use crate::request::Request;
 use bytes::Bytes;
+use mq_base::env::bug::{self, Bug};
 use mq_base::env::clock;
 use mq_raft::PeerService;
 use mq_remoting::frame::decode_frame;
@@ -73,11 +74,21 @@ impl PeerService for Peers {
     }
 }
 
-/// Serves a request that another member forwarded, as if its client were connected here.
+/// Serves a request that another member forwarded, as if its client were connected here. Only under the leadership that it
+/// was meant for: a copy that comes later may have been repeated elsewhere, and overtaken.
 fn serve(broker: &Arc<Broker>, from: NodeId, wanted: Serve) -> Answer {
-    if !broker.leads() {
+    let Some(group) = broker.group().filter(|_| broker.leads()) else {
         return at_once(Some(Served::NotLeader.encode()));
-    }
+    };
+    let term = match bug::is_back(Bug::LateFrame) {
+        true => broker.gate.standing.leadership().term,
+        false => wanted.term,
+    };
+    let served = group.during(term, || serve_now(broker, from, wanted));
+    served.unwrap_or_else(|| at_once(Some(Served::NotLeader.encode())))
+}
+
+fn serve_now(broker: &Arc<Broker>, from: NodeId, wanted: Serve) -> Answer {
     let Ok(command) = decode_frame(wanted.frame) else {
         return at_once(None);
     };

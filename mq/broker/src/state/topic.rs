@@ -2,7 +2,7 @@
 
 use super::Name;
 use super::codec::{CodecError, Reader, Writer};
-use hashbrown::HashMap;
+use mq_base::env::random::HashMap;
 use mq_message::{QueueId, QueueOffset, topic as names};
 use std::collections::BTreeMap;
 
@@ -176,7 +176,7 @@ impl Topics {
     /// The topics a group is born with: those the broker itself writes to.
     pub(super) fn genesis() -> Self {
         let mut topics = Self {
-            by_name: HashMap::new(),
+            by_name: HashMap::default(),
             next_incarnation: 1,
             version: DataVersion::default(),
         };
@@ -264,7 +264,7 @@ impl Topics {
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
         let next_incarnation = r.varint()?;
         let version = DataVersion::decode(r)?;
-        let mut by_name = HashMap::new();
+        let mut by_name = HashMap::default();
         for _ in 0..r.count()? {
             let config = TopicConfig::decode(r)?;
             let incarnation = r.varint()?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use hashbrown::HashMap;
+use mq_base::env::random::HashMap;
 use mq_base::env::{clock, task};
 use mq_store::NodeId;
 use parking_lot::Mutex;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mq_base::env::clock;
 use mq_base::env::net::{self, OwnedWriteHalf, TcpStream};
+use mq_base::env::{clock, random};
 use mq_store::{Log, NodeId};
 
 use super::frame::{self, Frame, HELLO_MAX, Kind, Reader};
@@ -42,6 +42,7 @@ impl Local {
             member: self.member.clone(),
             to,
             boot: self.boot,
+            number: random::serial(),
             empty: self.is_empty(),
             segment_bytes: self.segment_bytes,
         }

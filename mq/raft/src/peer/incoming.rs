@@ -1,9 +1,12 @@
-//! Who is connected to us as a leader: what the proof of a leader's death begins with.
+//! Who is connected to us: as a leader (what the proof of a leader's death begins with), and for the broker's messages (which
+//! of a member's connections is its latest).
 
-use hashbrown::HashMap;
+use mq_base::env::bug::{self, Bug};
 use mq_base::env::clock;
+use mq_base::env::random::HashMap;
 use mq_store::NodeId;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Something about a member's connections changed.
@@ -31,6 +34,28 @@ struct Members {
     heard: HashMap<NodeId, (u64, clock::Instant)>,
     /// Append connections that are open, or whose appends have not all returned.
     open: HashMap<(NodeId, u64), usize>,
+    /// The latest connection for the broker's messages.
+    latest: HashMap<NodeId, Arc<Mutex<Number>>>,
+}
+
+/// A connection: process and number.
+type Number = (u64, u64);
+
+/// One connection for the broker's messages among those of its member.
+///
+/// A member opens a new one only after it has given the old one up, and sends again what was lost there. What the old one
+/// still delivers is late then: it must not be served after its repeat, nor after what came behind that.
+pub struct Line {
+    own: Number,
+    latest: Arc<Mutex<Number>>,
+}
+
+impl Line {
+    /// Runs `f` unless this connection is outdated; no later one is served meanwhile.
+    pub fn during<T>(&self, f: impl FnOnce() -> T) -> Option<T> {
+        let latest = self.latest.lock();
+        (*latest == self.own || bug::is_back(Bug::LateFrame)).then(f)
+    }
 }
 
 /// Counts connections per member and process; see the module.
@@ -56,6 +81,19 @@ impl Incoming {
     pub fn heard(&self, node: NodeId, boot: u64) {
         self.members.lock().heard.insert(node, (boot, clock::now()));
         let _ = self.events.try_send(Event::Heard { node, boot });
+    }
+
+    /// A connection for the broker's messages was opened.
+    pub fn line(&self, node: NodeId, boot: u64, number: u64) -> Line {
+        let latest = self.members.lock().latest.entry(node).or_default().clone();
+        let own = (boot, number);
+        {
+            let mut latest = latest.lock();
+            if latest.0 != boot || latest.1 < number {
+                *latest = own;
+            }
+        }
+        Line { own, latest }
     }
 
     /// An append frame came.
@@ -104,5 +142,26 @@ impl Incoming {
             .heard
             .get(&node)
             .map(|(_, heard)| heard.elapsed().as_millis() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outdated_connection_of_a_member_is_not_served() {
+        let (incoming, _events) = Incoming::new();
+        let (n, boot) = (NodeId(1), 7);
+        let served = |line: &Line| line.during(|| ()).is_some();
+        let second = incoming.line(n, boot, 2);
+        let first = incoming.line(n, boot, 1);
+        assert!(served(&second) && !served(&first), "a hello may be late as well");
+        let third = incoming.line(n, boot, 3);
+        assert!(served(&third) && !served(&second));
+        let other = incoming.line(NodeId(2), boot, 1);
+        assert!(served(&third) && served(&other), "each member has its own");
+        let restarted = incoming.line(n, 8, 1);
+        assert!(served(&restarted) && !served(&third), "the process before is dead");
     }
 }

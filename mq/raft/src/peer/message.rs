@@ -52,6 +52,8 @@ pub struct Hello {
     pub to: NodeId,
     /// Random per process: another one means that the process before has died.
     pub boot: u64,
+    /// Of two connections of one process the later has the greater number.
+    pub number: u64,
     /// The sender's data folder has never held a log.
     pub empty: bool,
     /// Group state that must be equal everywhere.
@@ -70,6 +72,7 @@ impl Hello {
         out.member(&self.member);
         out.u64(self.to.0);
         out.u64(self.boot);
+        out.u64(self.number);
         out.u8(self.empty as u8);
         out.u64(self.segment_bytes);
         out.into()
@@ -96,6 +99,7 @@ impl Hello {
             member: take.member()?,
             to: NodeId(take.u64()?),
             boot: take.u64()?,
+            number: take.u64()?,
             empty: take.flag()?,
             segment_bytes: take.u64()?,
         };
@@ -522,6 +526,7 @@ mod tests {
             },
             to: NodeId(9),
             boot: 11,
+            number: 3,
             empty: true,
             segment_bytes: 1 << 30,
         }

@@ -225,6 +225,7 @@ fn start_session(up: &Up, number: u32, out: mpsc::Sender<Pieces>) -> Running {
 }
 
 async fn questions(service: Arc<Service>, peer: Hello, mut reader: Reader, writer: OwnedWriteHalf) -> io::Result<()> {
+    let line = (peer.purpose == Purpose::App).then(|| service.incoming.line(peer.member.id, peer.boot, peer.number));
     let (out, _writer) = writer_task(writer, ANSWERING_MAX);
     let room = Arc::new(Semaphore::new(ANSWERING_MAX));
     while let Some(Frame { kind, id, body }) = reader.next().await? {
@@ -236,7 +237,14 @@ async fn questions(service: Arc<Service>, peer: Hello, mut reader: Reader, write
             return Ok(());
         };
         // Handlers are called in the order of arrival; their answers may overtake each other.
-        let answering = answer(&service, peer.member.id, ask);
+        let begin = || answer(&service, peer.member.id, ask);
+        let begun = match &line {
+            Some(line) => line.during(begin),
+            None => Some(begin()),
+        };
+        let Some(answering) = begun else {
+            return Err(io::Error::other("the member has opened a later connection"));
+        };
         let out = out.clone();
         task::spawn("peer question", async move {
             let _permit = permit;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
 use mq_base::env::disk::{Disk, File, OpenMode};
+use mq_base::env::random::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::{CqEntry, ENTRY_LEN, QueueOptions, QueueRef};
@@ -48,8 +48,8 @@ impl Files {
             root,
             entries_per_file: options.entries_per_file.max(1),
             open: Mutex::new(OpenFiles {
-                young: HashMap::new(),
-                old: HashMap::new(),
+                young: HashMap::default(),
+                old: HashMap::default(),
                 max: options.open_files_max.max(2),
             }),
             unsynced: Mutex::new(Unsynced::default()),
@@ -168,7 +168,7 @@ impl Files {
     }
 
     pub fn remove_all(&self) -> io::Result<()> {
-        self.remove_strays(&HashSet::new())
+        self.remove_strays(&HashSet::default())
     }
 
     /// Removes the folders of topics that are not `known`.

@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use mq_base::env;
 use mq_base::env::disk::Disk;
+use mq_base::env::random::{HashMap, HashSet};
 use mq_message::{CommitLogOffset, QueueId, QueueOffset};
 use parking_lot::{Mutex, RwLock};
 
@@ -207,7 +207,7 @@ impl ConsumeQueues {
         let shared = Arc::new(Shared {
             options,
             files,
-            topics: RwLock::new(HashMap::new()),
+            topics: RwLock::new(HashMap::default()),
             listed: Mutex::new(Vec::new()),
             pending_bytes: AtomicUsize::new(0),
             recent_bytes: AtomicUsize::new(0),
@@ -395,7 +395,7 @@ impl ConsumeQueues {
                 ..Body::default()
             };
         }
-        let known: hashbrown::HashSet<String> = self
+        let known: HashSet<String> = self
             .shared
             .topics
             .read()

@@ -62,6 +62,7 @@ struct State {
     unsynced: BTreeMap<PathBuf, Vec<Change>>,
     faults: Vec<Planned>,
     capacity: Option<u64>,
+    used_percent: Option<u64>,
     delay: Duration,
     boots: u64,
     next_id: FileId,
@@ -112,6 +113,7 @@ impl SimDisk {
                 unsynced: BTreeMap::new(),
                 faults: Vec::new(),
                 capacity: None,
+                used_percent: None,
                 delay: Duration::ZERO,
                 boots: 1,
                 next_id: 1,
@@ -144,6 +146,11 @@ impl SimDisk {
     /// Limits the room as a quota does: [`Disk::free_space`] does not know of it. `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
+    }
+
+    /// Lets [`Disk::free_space`] say that so much is used, whatever is stored: retention goes by that. Nothing is refused.
+    pub fn set_used_percent(&self, percent: u64) {
+        self.state.lock().used_percent = Some(percent);
     }
 
     /// Turns one bit of a file, as decaying media do. False if there is no such byte.
@@ -422,7 +429,11 @@ impl Disk for Arc<SimDisk> {
     }
 
     fn free_space(&self, _dir: &Path) -> io::Result<Space> {
-        let used = self.state.lock().used();
+        let state = self.state.lock();
+        let used = match state.used_percent {
+            Some(percent) => UNLIMITED / 100 * percent,
+            None => state.used(),
+        };
         Ok(Space {
             total: UNLIMITED,
             free: UNLIMITED.saturating_sub(used),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -41,6 +41,7 @@ pub struct World {
     rng: Mutex<SmallRng>,
     disk: Arc<SimDisk>,
     clock_offset_ms: AtomicI64,
+    serials: AtomicU64,
     started: tokio::time::Instant,
     panics: Mutex<Vec<&'static str>>,
     reach: Mutex<BTreeMap<String, Reach>>,
@@ -70,6 +71,7 @@ impl World {
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
             disk,
             clock_offset_ms: AtomicI64::new(0),
+            serials: AtomicU64::new(1),
             started: tokio::time::Instant::now(),
             panics: Mutex::new(Vec::new()),
             reach: Mutex::default(),
@@ -131,6 +133,10 @@ impl World {
         f(&mut *self.rng.lock())
     }
 
+    pub(super) fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn wall_ms(&self) -> i64 {
         let elapsed = match turmoil::in_simulation().then(turmoil::sim_elapsed).flatten() {
             Some(elapsed) => elapsed,
@@ -173,7 +179,7 @@ pub(super) fn wall_ms() -> Option<i64> {
 pub fn within<F: Future>(world: Arc<World>, future: F) -> Within<F> {
     Within {
         world,
-        future: Box::pin(future),
+        future: Some(Box::pin(future)),
     }
 }
 
@@ -181,13 +187,25 @@ pub fn within<F: Future>(world: Arc<World>, future: F) -> Within<F> {
 #[derive(Debug)]
 pub struct Within<F> {
     world: Arc<World>,
-    future: Pin<Box<F>>,
+    /// `None` once it is being dropped.
+    future: Option<Pin<Box<F>>>,
 }
 
 impl<F: Future> Future for Within<F> {
     type Output = F::Output;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _entered = enter(self.world.clone());
-        self.future.as_mut().poll(cx)
+        match &mut self.future {
+            Some(future) => future.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for Within<F> {
+    /// What the future holds is dropped in its world: an answer that is given then may start a task.
+    fn drop(&mut self) {
+        let _entered = enter(self.world.clone());
+        self.future = None;
     }
 }
