@@ -216,7 +216,7 @@ pub(super) async fn purge(path: Arc<DataPath>, group: Group<Ask>) {
 
 async fn purge_below(path: &DataPath, group: &Group<Ask>, line: CommitLogOffset) -> io::Result<()> {
     let segments = path.reader.segments().await?;
-    let kept = segments.iter().find(|segment| segment.offset >= line);
+    let kept = first_kept(&segments, line);
     let Some(last) = kept.map(|kept| path.reader.entry_before(kept.first)) else {
         return Ok(());
     };
@@ -225,6 +225,11 @@ async fn purge_below(path: &DataPath, group: &Group<Ask>, line: CommitLogOffset)
     };
     group.purge(upto).await.map_err(io::Error::other)?;
     path.reader.purge_index(line).await
+}
+
+/// The first segment that must stay: the line may lie inside of it, before a delayed or half message.
+fn first_kept(segments: &[SegmentInfo], line: CommitLogOffset) -> Option<&SegmentInfo> {
+    segments.iter().rev().find(|segment| segment.offset <= line)
 }
 
 #[cfg(test)]
@@ -266,6 +271,17 @@ mod tests {
             line(&segments[..1], &settings, 99, 100 * HOUR),
             None,
             "never the one being written"
+        );
+    }
+
+    #[test]
+    fn a_segment_that_the_line_lies_in_stays() {
+        let segments: Vec<_> = (1..4).map(|n| segment(n * 100, 0)).collect();
+        let kept = |line| first_kept(&segments, CommitLogOffset(line)).map(|segment| segment.base.get());
+        assert_eq!(kept(99), None, "nothing of this log is below the line");
+        assert_eq!(
+            (kept(100), kept(199), kept(200), kept(350)),
+            (Some(100), Some(100), Some(200), Some(300))
         );
     }
 }
