@@ -14,6 +14,13 @@ pub struct Known {
     pub seeds: &'static [u64],
 }
 
+impl Known {
+    /// The recorded seeds, then others, `tries` in all.
+    pub fn seeds_to_try(&self, tries: usize) -> impl Iterator<Item = u64> {
+        self.seeds.iter().copied().chain(1..).take(tries)
+    }
+}
+
 /// All of them.
 pub const ALL: [Known; 6] = [
     Known {
@@ -49,7 +56,7 @@ pub const ALL: [Known; 6] = [
     Known {
         bug: Bug::LateFrame,
         name: "late-frame",
-        says: "a late frame of an old connection between members is accepted",
+        says: "a late copy of a forwarded request is served, although its repeat was",
         seeds: &[],
     },
 ];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mq_base::env::bug::Bug;
-use mq_base::env::sim::{Fault as DiskFault, World, enter};
+use mq_base::env::sim::{Fault as DiskFault, SimDisk, World, enter};
 use mq_broker::broker::Broker;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -74,6 +74,18 @@ pub struct Cluster {
 
 const NAME_SERVER: usize = MEMBERS;
 
+/// What disks say that is used where old segments are deleted: between `diskSpaceCleanForciblyRatio` and
+/// `diskSpaceWarningLevelRatio`.
+const NEARLY_FULL_PERCENT: u64 = 86;
+
+fn empty_disk(plan: &Plan, seed: u64) -> Arc<SimDisk> {
+    let disk = SimDisk::new(seed);
+    if plan.purges {
+        disk.set_used_percent(NEARLY_FULL_PERCENT);
+    }
+    disk
+}
+
 impl Cluster {
     /// Machines with empty disks, programs started.
     pub fn new(plan: &Plan, bug: Option<Bug>, history: &Arc<History>) -> Cluster {
@@ -99,7 +111,10 @@ impl Cluster {
         let machines = names
             .iter()
             .enumerate()
-            .map(|(index, name)| Machine::new(index, name, plan.seed.wrapping_mul(1_000) + index as u64, bug))
+            .map(|(index, name)| {
+                let seed = plan.seed.wrapping_mul(1_000) + index as u64;
+                Machine::new(index, name, empty_disk(plan, seed), seed, bug)
+            })
             .collect();
         let mut cluster = Cluster {
             sim,
@@ -261,7 +276,7 @@ impl Cluster {
                         self.wipe(n);
                     } else if !self.full.contains(&n) && !reason.contains("os error 5") {
                         // A planned I/O error may strike at the start as well; the next start is without it.
-                        self.complaints.push(format!("n{n} does not start: {reason}"));
+                        self.complain(format!("n{n} does not start: {reason}"));
                     }
                     self.later(RETRY_MS, Later::Start(n));
                 }
@@ -270,14 +285,22 @@ impl Cluster {
             let panics = self.machines[n].world().panics();
             if let Some(task) = panics.first() {
                 let complaint = format!("n{n}: task `{task}` panicked");
-                if !self.complaints.contains(&complaint) {
-                    self.note(complaint.clone());
-                    self.complaints.push(complaint);
+                if self.complain(complaint.clone()) {
+                    self.note(complaint);
                     self.crash(n, false);
                     self.later(RESTART_MS, Later::Start(n));
                 }
             }
         }
+    }
+
+    /// Each is kept once; true for the first.
+    fn complain(&mut self, complaint: String) -> bool {
+        let new = !self.complaints.contains(&complaint);
+        if new {
+            self.complaints.push(complaint);
+        }
+        new
     }
 
     fn happen(&mut self, later: Later) {
@@ -349,7 +372,7 @@ impl Cluster {
         self.note(format!("n{n} gets an empty disk"));
         self.lossy = true;
         let seed = self.rng.random();
-        self.machines[n].wipe(seed, self.bug);
+        self.machines[n].wipe(empty_disk(&self.plan, seed), seed, self.bug);
     }
 
     fn flip(&mut self, n: usize) {

@@ -94,6 +94,8 @@ pub struct MemberEnd {
     pub applied: u64,
     /// Messages by queue and offset, through its own consume queues.
     pub queues: BTreeMap<Queue, BTreeMap<u64, Read>>,
+    /// The first offset that a queue still has; what was before it, retention has taken.
+    pub minimums: BTreeMap<Queue, u64>,
     /// Hash of replicated state and consume queues as they are served.
     pub derived: u64,
     /// The same hash after everything was thrown away and applied again from the log.
@@ -142,9 +144,19 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The queues as the first member serves them: what a client could read at the end.
+    /// The queues as the first member serves them: what a client could read at the end; before that, what readers were
+    /// given until retention took it.
     pub fn served(&self) -> BTreeMap<Queue, BTreeMap<u64, Read>> {
-        self.members.first().map(|m| m.queues.clone()).unwrap_or_default()
+        let Some(first) = self.members.first() else {
+            return BTreeMap::new();
+        };
+        let mut served = first.queues.clone();
+        let gone = |read: &&Read| first.minimums.get(&read.queue).is_some_and(|min| read.offset < *min);
+        for read in self.reads.iter().filter(gone) {
+            let queue = served.entry(read.queue.clone()).or_default();
+            queue.insert(read.offset, read.clone());
+        }
+        served
     }
 
     /// Where each id is at the end, business topics only.

@@ -43,11 +43,10 @@ pub struct Inspected {
 
 /// Runs a future in the world of a machine, outside of the network.
 fn block_on<T>(world: Arc<World>, future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(world.name().as_bytes()));
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(within(world, future))
 }
 
@@ -145,6 +144,10 @@ pub fn stopped(machine: &Machine, live: Live) -> anyhow::Result<Inspected> {
     let mut end = MemberEnd {
         name: machine.world().name().to_owned(),
         applied: live.applied,
+        minimums: queues(&live.state)
+            .into_iter()
+            .map(|(topic, queue, bounds)| ((topic, queue), bounds.start))
+            .collect(),
         derived: hash(&live.state, &live.slots),
         leaked: live.leaked,
         ..MemberEnd::default()

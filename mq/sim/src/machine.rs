@@ -73,12 +73,12 @@ pub struct Shared {
 }
 
 impl Machine {
-    /// A machine with an empty disk.
-    pub fn new(index: usize, name: &str, seed: u64, bug: Option<Bug>) -> Machine {
+    /// A machine with this disk.
+    pub fn new(index: usize, name: &str, disk: Arc<SimDisk>, seed: u64, bug: Option<Bug>) -> Machine {
         Machine {
             index,
             shared: Arc::new(Mutex::new(Shared {
-                world: world(name, seed, SimDisk::new(seed), bug),
+                world: world(name, seed, disk, bug),
                 state: State::Down,
                 broker: None,
                 starts: 0,
@@ -117,11 +117,11 @@ impl Machine {
         drop(broker);
     }
 
-    /// Puts in a new empty disk.
-    pub fn wipe(&self, seed: u64, bug: Option<Bug>) {
+    /// Puts in another disk.
+    pub fn wipe(&self, disk: Arc<SimDisk>, seed: u64, bug: Option<Bug>) {
         let mut shared = self.shared.lock();
         let name = shared.world.name().to_owned();
-        shared.world = world(&name, seed, SimDisk::new(seed), bug);
+        shared.world = world(&name, seed, disk, bug);
     }
 }
 

@@ -9,6 +9,10 @@ use rand::{Rng, SeedableRng};
 pub const MEMBERS: usize = 3;
 /// Fewest faults of a run.
 pub const FAULTS_MIN: usize = 5;
+/// Fewest operations of a run: with fewer it proves little.
+pub const OPERATIONS_MIN: u64 = 1_000;
+/// Shortest run, simulated ms.
+pub const SIMULATED_MS_MIN: u64 = 30_000;
 
 /// Who is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +174,8 @@ pub struct Plan {
     pub flush: Flush,
     /// Size of a log segment; small, so that runs cross many.
     pub segment_bytes: u64,
+    /// The disks say that they are nearly full: the oldest segments are deleted, and recycled.
+    pub purges: bool,
     /// Step of the simulation.
     pub tick: Duration,
     /// Longest packet delay when nothing is wrong.
@@ -195,8 +201,9 @@ impl Plan {
         let mut at = rng.random_range(500..3_000);
         let heal_ms = 31_000;
         while at < heal_ms - 1_000 || faults.len() < FAULTS_MIN {
-            let fault = fault(rng, flush);
-            faults.push((at.min(heal_ms - 1_000), fault));
+            for (later, fault) in scene(rng, flush) {
+                faults.push(((at + later).min(heal_ms - 1_000), fault));
+            }
             // Sometimes faults overlap, sometimes there is room to recover.
             at += if rng.random_bool(0.25) {
                 rng.random_range(50..800)
@@ -204,10 +211,13 @@ impl Plan {
                 rng.random_range(1_000..5_000)
             };
         }
+        faults.sort_by_key(|(at, _)| *at);
+        let segment_bytes = [64 << 10, 128 << 10, 1 << 20][rng.random_range(0..3)];
         Plan {
             seed,
             flush,
-            segment_bytes: [64 << 10, 128 << 10, 1 << 20][rng.random_range(0..3)],
+            segment_bytes,
+            purges: segment_bytes < 1 << 20 && rng.random_bool(0.5),
             tick: Duration::from_millis(2),
             latency: Duration::from_millis(rng.random_range(1..4)),
             pause_ms: rng.random_range(250..500),
@@ -222,6 +232,32 @@ impl Plan {
             faults: Vec::new(),
             ..Plan::new(seed)
         }
+    }
+}
+
+/// One fault, or several that only together do harm; with their times since the first.
+fn scene(rng: &mut SmallRng, flush: Flush) -> Vec<(u64, Fault)> {
+    let n = rng.random_range(0..MEMBERS);
+    let down_ms = rng.random_range(20..1_500);
+    match rng.random_range(0..20) {
+        // What a failed sync has thrown away is missed only when the page cache is gone too.
+        0 => {
+            let (who, after) = (Who::Member(n), rng.random_range(0..20));
+            let cut = (rng.random_range(500..2_500), Fault::PowerCut { who, down_ms });
+            vec![(0, Fault::FailSync { who, after }), cut]
+        }
+        // What a member forwards to the leader is under way while leadership goes away and comes back.
+        1 => {
+            let back = rng.random_range(800..1_500);
+            let ms = back + rng.random_range(300..1_500);
+            let cut = (0, Fault::CutPair { between: n, ms });
+            vec![
+                cut,
+                (rng.random_range(50..400), Fault::Transfer),
+                (back, Fault::Transfer),
+            ]
+        }
+        _ => vec![(0, fault(rng, flush))],
     }
 }
 

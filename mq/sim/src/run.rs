@@ -12,7 +12,7 @@ use crate::facts::{Facts, Healing, Purpose};
 use crate::history::{History, Phase};
 use crate::inspect;
 use crate::invariants::{self, Verdict};
-use crate::plan::{MEMBERS, Plan};
+use crate::plan::{FAULTS_MIN, MEMBERS, OPERATIONS_MIN, Plan, SIMULATED_MS_MIN};
 use crate::workload::TOPICS;
 
 /// A group must be founded within this time.
@@ -82,6 +82,7 @@ pub fn run(plan: &Plan, bug: Option<Bug>) -> Report {
         Err(panic) => complaints.push(format!("panic: {}", text_of(&*panic))),
     }
     let (operations, acknowledged) = history.counts();
+    complaints.extend(thin(plan, &cluster, operations));
     let report = Report {
         seed: plan.seed,
         operations,
@@ -96,6 +97,14 @@ pub fn run(plan: &Plan, bug: Option<Bug>) -> Report {
     // Tasks of the simulated programs end here; what they do then is of no interest.
     let _ = catch_unwind(AssertUnwindSafe(move || drop(cluster)));
     report
+}
+
+/// What makes a run with faults too thin to prove anything.
+fn thin(plan: &Plan, cluster: &Cluster, operations: u64) -> Option<String> {
+    let (faults, simulated_ms) = (cluster.injected, cluster.now_ms());
+    let rich = operations >= OPERATIONS_MIN && faults >= FAULTS_MIN && simulated_ms >= SIMULATED_MS_MIN;
+    let is_thin = !plan.faults.is_empty() && !rich;
+    is_thin.then(|| format!("a thin run: {operations} operations, {faults} faults, {simulated_ms} simulated ms"))
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -46,6 +46,7 @@ fn sound() -> Facts {
         entries: BTreeMap::from([(1, 11), (2, 22)]),
         applied: 2,
         queues: BTreeMap::from([(queue(), stored.clone())]),
+        minimums: BTreeMap::from([(queue(), 0)]),
         derived: 7,
         rebuilt: Some(7),
         leaked: vec![],
@@ -108,6 +109,26 @@ fn a_lost_message_is_seen() {
         facts.reads[1].id = 99;
     };
     assert_eq!(seen_by(lose), ["I1", "I4"]);
+}
+
+#[test]
+fn what_readers_were_given_may_be_taken_by_retention() {
+    let take = |facts: &mut Facts| {
+        for member in &mut facts.members {
+            member
+                .queues
+                .get_mut(&queue())
+                .unwrap()
+                .retain(|offset, _| *offset >= 2);
+            member.minimums.insert(queue(), 2);
+        }
+    };
+    assert_eq!(seen_by(take), Vec::<&str>::new());
+    let unseen = |facts: &mut Facts| {
+        take(facts);
+        facts.reads.remove(0);
+    };
+    assert_eq!(seen_by(unseen), ["I1", "I4"]);
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! A run from end to end. Many more seeds: `mq-sim many`.
+//! Runs from end to end. Many more seeds: `scripts/simulate`.
 
+use std::process::Command;
+
+use mq_sim::bugs;
 use mq_sim::plan::Plan;
 use mq_sim::run::run;
 
@@ -9,4 +12,51 @@ fn without_faults_everything_holds_and_every_invariant_examines_something() {
     assert!(report.holds(), "{:?} {:?}", report.broken(), report.complaints);
     assert!(report.operations >= 1_000 && report.acknowledged >= 500);
     assert!(report.simulated_ms >= 30_000);
+}
+
+/// Down to the last event, also beside other runs and in another process: else a red seed could not be looked into.
+#[test]
+#[cfg_attr(
+    not(tokio_unstable),
+    ignore = "tokio's randomness has a seed only in a build by scripts/simulate"
+)]
+fn equal_seeds_are_equal_runs() {
+    for seed in [3, 14] {
+        let traces: Vec<u64> = std::thread::scope(|scope| {
+            let beside: Vec<_> = (0..2)
+                .map(|_| scope.spawn(|| run(&Plan::new(seed), None).trace))
+                .collect();
+            beside.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        assert_eq!(traces[0], traces[1], "seed {seed} in one process");
+        let program = Command::new(env!("CARGO_BIN_EXE_mq-sim"))
+            .args(["run", "--seed", &seed.to_string()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&program.stdout).into_owned();
+        let trace = format!("trace {:016x}", traces[0]);
+        assert!(
+            text.contains(&trace),
+            "seed {seed} in another process: {trace} is not in\n{text}"
+        );
+    }
+}
+
+/// A judge that never saw a violation proves nothing. The seeds that find a bug move with every change of the programs, so
+/// the recorded ones come first and some others are tried after them.
+#[test]
+#[cfg_attr(not(tokio_unstable), ignore = "needs repeatable runs, see above")]
+fn every_known_bug_is_found_and_its_seed_holds_without_it() {
+    std::thread::scope(|scope| {
+        for known in &bugs::ALL {
+            scope.spawn(|| {
+                let found = known.seeds_to_try(20).find(|seed| {
+                    let plan = Plan::new(*seed);
+                    !run(&plan, Some(known.bug)).holds() && run(&plan, None).holds()
+                });
+                println!("{}: found by seed {found:?}", known.name);
+                assert!(found.is_some(), "{} is not found: {}", known.name, known.says);
+            });
+        }
+    });
 }

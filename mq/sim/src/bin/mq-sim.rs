@@ -67,10 +67,7 @@ enum Command {
         name: Option<String>,
         /// Most seeds to try.
         #[arg(long, default_value_t = 50)]
-        seeds: u64,
-        /// First seed.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
+        seeds: usize,
     },
 }
 
@@ -89,7 +86,7 @@ fn main() -> ExitCode {
             minutes,
             threads,
         } => many(seeds, from, minutes, threads),
-        Command::Bug { name, seeds, from } => bug(name.as_deref(), seeds, from),
+        Command::Bug { name, seeds } => bug(name.as_deref(), seeds),
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -185,7 +182,7 @@ fn many(seeds: Option<u64>, from: u64, minutes: Option<f64>, threads: usize) -> 
     failed.is_empty() && done > 0
 }
 
-fn bug(name: Option<&str>, seeds: u64, from: u64) -> bool {
+fn bug(name: Option<&str>, seeds: usize) -> bool {
     let Some(name) = name else {
         for known in &bugs::ALL {
             println!("{:<18} {}", known.name, known.says);
@@ -196,7 +193,7 @@ fn bug(name: Option<&str>, seeds: u64, from: u64) -> bool {
         return named(name).is_some();
     };
     println!("{}: {}", known.name, known.says);
-    for seed in known.seeds.iter().copied().chain(from..from + seeds) {
+    for seed in known.seeds_to_try(seeds) {
         let report = run(&Plan::new(seed), Some(known.bug));
         show(&report);
         if !report.holds() {
