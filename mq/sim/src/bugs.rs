@@ -27,7 +27,7 @@ pub const ALL: [Known; 6] = [
         bug: Bug::LeaderRestore,
         name: "leader-restore",
         says: "a restarted leader goes on under its old vote, although its followers committed entries that it lost",
-        seeds: &[1],
+        seeds: &[3],
     },
     Known {
         bug: Bug::VoteNotDurable,
@@ -39,13 +39,13 @@ pub const ALL: [Known; 6] = [
         bug: Bug::SyncRetried,
         name: "sync-retried",
         says: "a failed sync is tried again, and the second success believed",
-        seeds: &[],
+        seeds: &[1],
     },
     Known {
         bug: Bug::StaleTail,
         name: "stale-tail",
         says: "what a recycled segment held before is taken for the tail of the log",
-        seeds: &[],
+        seeds: &[11, 14, 20],
     },
     Known {
         bug: Bug::OffsetsLazy,
@@ -57,6 +57,6 @@ pub const ALL: [Known; 6] = [
         bug: Bug::LateFrame,
         name: "late-frame",
         says: "a late copy of a forwarded request is served, although its repeat was",
-        seeds: &[],
+        seeds: &[12],
     },
 ];
