@@ -1,6 +1,6 @@
 //! Runs from end to end. Many more seeds: `scripts/simulate`.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use mq_sim::bugs;
 use mq_sim::plan::Plan;
@@ -30,12 +30,13 @@ fn equal_seeds_are_equal_runs() {
     }
 }
 
+fn mq_sim(arguments: &[&str]) -> Output {
+    let program = Command::new(env!("CARGO_BIN_EXE_mq-sim")).args(arguments).output();
+    program.expect("the program starts")
+}
+
 fn trace(seed: &str) -> String {
-    let program = Command::new(env!("CARGO_BIN_EXE_mq-sim"))
-        .args(["run", "--seed", seed])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&program.stdout).into_owned();
+    let text = String::from_utf8_lossy(&mq_sim(&["run", "--seed", seed]).stdout).into_owned();
     let trace = text.split_once("  trace ").expect(&text).1;
     trace.split_whitespace().next().unwrap().to_owned()
 }
@@ -48,9 +49,10 @@ fn every_known_bug_is_found_and_its_seed_holds_without_it() {
     std::thread::scope(|scope| {
         for known in &bugs::ALL {
             scope.spawn(|| {
+                let holds = |more: &[&str]| mq_sim(&[&["run"], more].concat()).status.success();
                 let found = known.seeds_to_try(20).find(|seed| {
-                    let plan = Plan::new(*seed);
-                    !run(&plan, Some(known.bug)).holds() && run(&plan, None).holds()
+                    let seed = seed.to_string();
+                    !holds(&["--seed", &seed, "--bug", known.name]) && holds(&["--seed", &seed])
                 });
                 println!("{}: found by seed {found:?}", known.name);
                 assert!(found.is_some(), "{} is not found: {}", known.name, known.says);
