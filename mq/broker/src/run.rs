@@ -154,8 +154,9 @@ impl Service for Front {
     }
 
     fn closed(&self, connection: &Arc<Connection>, reason: CloseReason) {
-        self.0
-            .connection_closed(connection.id(), reason == CloseReason::Stopped);
+        // A client that was told to go away closes the connection itself, and is expected back all the same.
+        let stopping = reason == CloseReason::Stopped || connection.is_draining();
+        self.0.connection_closed(connection.id(), stopping);
     }
 }
 

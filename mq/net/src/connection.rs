@@ -194,6 +194,11 @@ impl Connection {
         wake.wake(&self.counters);
     }
 
+    /// Whether this end is about to close it, see [`Server`](crate::Server).
+    pub fn is_draining(&self) -> bool {
+        self.shared.lock().draining
+    }
+
     /// Serves no more requests, and closes when those in flight are answered and the other side is quiet.
     pub(crate) fn drain(&self) {
         let mut shared = self.shared.lock();

@@ -97,8 +97,8 @@ impl<R> Queue<R> {
         }
     }
 
-    /// Runs `f` if the proposer decides in `term`, and keeps that leadership from ending meanwhile: what `f` pushes is
-    /// decided in `term` or refused.
+    /// Runs `f` if the proposer decides in `term`, and keeps that leadership from ending meanwhile: what `f` itself pushes is
+    /// decided in `term` or refused. (What a task that it starts pushes later is not.)
     pub fn during<T>(&self, term: Term, f: impl FnOnce() -> T) -> Option<T> {
         let current = self.term.read();
         (*current == Some(term)).then(f)

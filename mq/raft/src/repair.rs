@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
-use mq_store::{Damage, Entry, Gap, Log, NodeId, Proof, promise};
+use mq_store::{Damage, Entry, Gap, Log, NodeId, Proof, Tail, promise};
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -56,8 +56,8 @@ pub struct Mender {
 enum Round {
     /// Nothing is damaged there (any more).
     Whole,
-    /// Something was put back.
-    Progress,
+    /// Something was put back behind this place.
+    Progress(Tail),
     /// What everybody said.
     Stuck(Vec<Said>),
 }
@@ -96,7 +96,7 @@ impl Mender {
             })?;
             let said = match round {
                 Round::Whole => break,
-                Round::Progress => {
+                Round::Progress(_) => {
                     (hopeless, pause) = (0, PAUSE);
                     continue;
                 }
@@ -132,24 +132,28 @@ impl Mender {
         let mut open: Vec<Damage> = Vec::new();
         let mut said_at: Option<clock::Instant> = None;
         let mut pause = PAUSE;
+        let mut next_try = clock::now();
         loop {
             let found = async {
                 if open.is_empty() {
                     return Some(self.log.next_damage().await);
                 }
-                clock::timeout(pause, self.log.next_damage()).await.ok()
+                let left = next_try.saturating_duration_since(clock::now());
+                clock::timeout(left, self.log.next_damage()).await.ok()
             };
             let found = tokio::select! { biased; () = stop.wait() => return, found = found => found };
-            if let Some(damage) = found
-                && open.len() < OPEN_MAX
-                && !open.iter().any(|known| known.offset == damage.offset)
-            {
+            if let Some(damage) = found {
+                if open.len() >= OPEN_MAX || open.iter().any(|known| known.offset == damage.offset) {
+                    continue; // Known, and reading it again brings no repair nearer.
+                }
                 tracing::error!(segment = %self.segment(&damage), %damage, "read; it is not served before it is repaired");
                 open.push(damage);
             }
             let mut left = Vec::new();
             for damage in open {
-                match self.mend(&damage).await {
+                let mended =
+                    tokio::select! { biased; () = stop.wait() => return, mended = self.mend(&damage) => mended };
+                match mended {
                     Ok(None) => self.repaired.notify_waiters(),
                     Ok(Some(said)) => {
                         if said_at.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
@@ -165,6 +169,7 @@ impl Mender {
                 }
             }
             open = left;
+            next_try = clock::now() + pause;
             pause = if open.is_empty() {
                 PAUSE
             } else {
@@ -191,11 +196,16 @@ impl Mender {
 
     /// `None` when it is whole, else what everybody said.
     async fn mend(&self, damage: &Damage) -> io::Result<Option<Vec<Said>>> {
+        let mut last = None;
         loop {
             match self.round(Some(damage)).await? {
                 Round::Whole => return Ok(None),
-                Round::Progress => {
+                Round::Progress(after) => {
                     tracing::info!(%damage, "repaired from another member");
+                    // A sector that reads badly even after it was written would be written for ever.
+                    if last.replace(after) == Some(after) {
+                        clock::sleep(PAUSE_MAX).await;
+                    }
                 }
                 Round::Stuck(said) => return Ok(Some(said)),
             }
@@ -213,7 +223,7 @@ impl Mender {
                 Ok(answer) => {
                     let place = answer.place;
                     if self.act(&gap, answer).await? {
-                        return Ok(Round::Progress);
+                        return Ok(Round::Progress(gap.after));
                     }
                     let last = matches!(place, Place::Purged | Place::Damaged);
                     (describe(place).to_owned(), last)
@@ -258,7 +268,7 @@ impl Mender {
         }
         entries.truncate(verdict.vouched);
         if !entries.is_empty() {
-            return self.put_back(entries, Proof::Vouched).await;
+            return self.put_back(entries, Proof::Vouched(gap.generation)).await;
         }
         match verdict.dead {
             true => self.end().await,

@@ -35,6 +35,9 @@ impl Buffers {
     pub(crate) fn give(&self, bytes: Bytes) {
         if let Ok(mut buffer) = bytes.try_into_mut() {
             buffer.clear();
+            if !(USEFUL..=LARGE).contains(&buffer.capacity()) {
+                return;
+            }
             let mut kept = self.0.lock();
             if kept.len() < KEPT_MAX {
                 kept.push(buffer);
@@ -74,6 +77,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let buffers = Buffers::default();
+        for size in [USEFUL - 1, LARGE + 1] {
+            buffers.give(BytesMut::zeroed(size).freeze());
+        }
+        assert_eq!(buffers.0.lock().len(), 0);
         for _ in 0..KEPT_MAX + 5 {
             buffers.give(BytesMut::zeroed(USEFUL).freeze());
         }

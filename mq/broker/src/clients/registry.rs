@@ -205,6 +205,10 @@ impl Registry {
             self.leave_consumers(group, connection, &mut changes);
             for orphan in self.orphans_of(client_id) {
                 self.leave_consumers(group, orphan, &mut changes);
+                let said = self.connections.get_mut(&orphan);
+                if let Some(said) = said.and_then(|known| known.get_mut(client_id)) {
+                    said.consumers.retain(|said| &*said.group != group);
+                }
             }
         }
         changes

@@ -36,8 +36,12 @@ impl DataPath {
         if self.view.state().groups.get(&asked.consumer_group).is_some() {
             return self.commit_offset(request, &asked);
         }
-        // The pull before this commit may have founded the group, which is applied in a moment.
-        self.confirmed(request, move |path, request| path.commit_offset(request, &asked));
+        // The pull before this commit may have founded the group, which is applied in a moment. A later commit may pass by
+        // this one meanwhile.
+        self.confirmed(request, move |path, mut request| {
+            request.retried = true;
+            path.commit_offset(request, &asked);
+        });
     }
 
     fn commit_offset(self: &Arc<Self>, request: Request, asked: &UpdateConsumerOffset) {

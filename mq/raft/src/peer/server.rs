@@ -226,8 +226,14 @@ fn start_session(up: &Up, number: u32, out: mpsc::Sender<Pieces>) -> Running {
 
 async fn questions(service: Arc<Service>, peer: Hello, mut reader: Reader, writer: OwnedWriteHalf) -> io::Result<()> {
     let line = (peer.purpose == Purpose::App).then(|| service.incoming.line(peer.member.id, peer.boot, peer.number));
-    let (out, _writer) = writer_task(writer, ANSWERING_MAX);
-    let room = Arc::new(Semaphore::new(ANSWERING_MAX));
+    // Answers to a repair are large.
+    let answering_max = if peer.purpose == Purpose::Repair {
+        2
+    } else {
+        ANSWERING_MAX
+    };
+    let (out, _writer) = writer_task(writer, answering_max);
+    let room = Arc::new(Semaphore::new(answering_max));
     while let Some(Frame { kind, id, body }) = reader.next().await? {
         if !matches!(kind, Kind::Ask | Kind::Tell) {
             return Err(io::Error::other("unexpected frame on a question connection"));

@@ -54,6 +54,7 @@ fn proves(ours: &[u64], lost: usize, theirs: &[u64], committed: Option<usize>) -
     let gap = Gap {
         after: after(&ours, lost - 1),
         anchors: vec![Tail::after(ours.last().unwrap())],
+        generation: 0,
     };
     let fetch = Fetch {
         after: gap.after,
@@ -174,6 +175,7 @@ fn what_was_replaced_by_committed_entries_is_dead() {
     let gap = Gap {
         after: after(&new, 2),
         anchors: vec![after(&old, 3)],
+        generation: 0,
     };
     let answer = |committed| Fetched {
         place: Place::Here,

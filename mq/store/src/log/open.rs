@@ -286,7 +286,17 @@ impl<'a> Fold<'a> {
             } else {
                 Depth::Items
             };
+            let before = scan.at;
             match scan.next(depth)? {
+                Found::Entry(header, ..) if self.passes_by(before, scan.at) => {
+                    self.tail = before;
+                    let what = format!(
+                        "a chain that does not lead to what was synced up to {}",
+                        self.mark.next_offset
+                    );
+                    self.damage = Some(Damage::new(header.offset.get(), Some(header.id.index), what));
+                    return Ok(());
+                }
                 Found::Entry(header, _, entry) => {
                     self.sparse
                         .note(header.id.index.get(), header.offset.get(), self.segments.segment_bytes);
@@ -319,6 +329,12 @@ impl<'a> Fold<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step of the fold crosses the flush mark without meeting it.
+    fn passes_by(&self, before: Tail, after: Tail) -> bool {
+        let mark = self.mark.next_offset;
+        before.next_offset < mark && after.next_offset >= mark && after != self.mark
     }
 
     /// Zeroes what could be taken for the next header: at the end, and at the start of the next segment.

@@ -51,6 +51,8 @@ pub struct Gap {
     /// Places of this log behind the damage, nearest first; the last one is where it certainly went to. Whoever holds one
     /// of them has the same entries before it, because each header carries the hash of the one before.
     pub anchors: Vec<Tail>,
+    /// Which state of the log this was seen in: what is vouched for is of no use once the log was cut or reset.
+    pub generation: u64,
 }
 
 /// Why entries are the ones that stood where the log is damaged.
@@ -58,8 +60,9 @@ pub struct Gap {
 pub enum Proof {
     /// This log's own chain leads on from them, or names them. The log checks it.
     Chain,
-    /// The caller knows: the peer they come from holds one of [`Gap::anchors`], or they are committed.
-    Vouched,
+    /// The caller knows: the peer they come from holds one of [`Gap::anchors`], or they are committed. With the
+    /// [`Gap::generation`] that this was found out for.
+    Vouched(u64),
 }
 
 /// What was cut off at open: bytes above the flush mark that are not whole entries of the chain.

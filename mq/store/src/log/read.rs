@@ -453,12 +453,17 @@ impl Shared {
 
     /// Start and end of the first items that lie one behind the other in one segment, and how many they are.
     fn run_of(&self, wanted: &[(CommitLogOffset, usize)]) -> Option<(u64, u64, usize)> {
-        let mut extents = wanted.iter().map(|(offset, len)| {
-            let start = offset.get().saturating_sub(ITEM_HEADER_LEN as u64);
-            (start, offset.get().saturating_add(*len as u64))
+        // A damaged queue entry may name any offset and length.
+        let mut extents = wanted.iter().map_while(|(offset, len)| {
+            let start = offset.get().checked_sub(ITEM_HEADER_LEN as u64)?;
+            Some((start, offset.get().checked_add(*len as u64)?))
         });
         let (start, mut end) = extents.next()?;
-        let bound = (start + CACHED_BYTES_MAX).min(self.segments.base_of(start) + self.segments.segment_bytes);
+        let segment_end = self.segments.base_of(start).saturating_add(self.segments.segment_bytes);
+        let bound = start.saturating_add(CACHED_BYTES_MAX).min(segment_end);
+        if end > bound {
+            return None; // A large record, or none at all.
+        }
         let mut count = 1;
         for (next, after) in extents {
             if next != end || after > bound {

@@ -47,13 +47,14 @@ impl Shared {
             let state = self.state.read();
             (state.tail, state.base, state.damage.is_some())
         };
-        let (flushed, marked) = {
+        let (flushed, marked, generation) = {
             let durable = self.durable.lock();
-            (durable.flushed, durable.marked)
+            (durable.flushed, durable.marked, durable.generation)
         };
         let gap = |after: Tail, end: Tail| Gap {
             after,
             anchors: self.anchors(after, end),
+            generation,
         };
         let offset = match found {
             Some(damage) if damage.offset < tail.next_offset => damage.offset.get(),
@@ -132,18 +133,25 @@ pub(super) fn repair(shared: &Shared, entries: &[Entry], proof: Proof) -> io::Re
         let state = shared.state.read();
         (state.damage.is_some(), state.tail, state.base)
     };
-    let mark = shared.durable.lock().marked;
+    let (mark, written, generation) = {
+        let durable = shared.durable.lock();
+        (durable.marked, durable.written, durable.generation)
+    };
+    // Up to `end` the disk holds this log's own bytes; behind it may lie those of a chain that was cut off.
     let (begin, end) = match interrupted {
         true => (tail, mark),
-        false => (before(shared, first)?, tail),
+        false => (before(shared, first)?, written),
     };
     check_chain(shared, begin, entries)?;
     let entries = match proof {
-        Proof::Vouched => entries,
+        Proof::Vouched(seen_in) if seen_in != generation => {
+            return Err(invalid("the log was cut or reset since a repair was asked for"));
+        }
+        Proof::Vouched(_) => entries,
         Proof::Chain => &entries[..proven(shared, entries, end)?],
     };
     let last = entries.last().map_or(begin, Tail::after);
-    if !interrupted && last.last > tail.last {
+    if !interrupted && last.next_offset > written.next_offset {
         return Err(invalid("a repair goes beyond the log"));
     }
     let size = shared.segments.segment_bytes;
@@ -240,15 +248,18 @@ fn check_chain(shared: &Shared, begin: Tail, entries: &[Entry]) -> io::Result<()
     Ok(())
 }
 
-/// How many of a run of chained entries lead back into what the log itself says.
+/// How many of a run of chained entries lead back into what the log itself says before `end`.
 fn proven(shared: &Shared, entries: &[Entry], end: Tail) -> io::Result<usize> {
     for (nth, entry) in entries.iter().enumerate() {
+        if entry.end() > end.next_offset {
+            break;
+        }
         let mut bytes = [0; HEADER_LEN];
         let have = shared.segments.read_at(&mut bytes, entry.offset().get())?;
         let itself = have == HEADER_LEN && header_hash(&bytes) == entry.hash();
         let linked = || -> io::Result<bool> {
             let next = Scan::new(&shared.segments, Tail::after(entry)).next(Depth::Headers)?;
-            Ok(matches!(next, Found::Entry(..)))
+            Ok(matches!(next, Found::Entry(header, ..) if header.end() <= end.next_offset))
         };
         if itself || Tail::after(entry) == end || linked()? {
             return Ok(nth + 1);

@@ -237,7 +237,13 @@ impl Segments {
     /// Fills `buf` from one segment if all of it is in memory; never waits for the disk.
     pub fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
         let base = self.base_of(offset);
-        match self.get(base)? {
+        // The lock is held while a segment is made, which waits for the disk.
+        let Some(table) = self.table.try_lock() else {
+            return Ok(false);
+        };
+        let segment = table.open.get(&base).cloned().flatten();
+        drop(table);
+        match segment {
             Some(segment) => Ok(segment.file.read_cached_at(buf, offset - base)?.is_some()),
             None => Ok(false),
         }

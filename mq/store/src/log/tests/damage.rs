@@ -1,6 +1,7 @@
 //! Torn tails, decayed bits, old bytes: what is cut, what is damage, what is repaired.
 
 use super::*;
+use crate::entry::HEADER_LEN;
 
 /// Three entries below the flush mark, two above it; the process dies.
 fn five() -> (Arc<SimDisk>, Vec<Entry>) {
@@ -93,7 +94,7 @@ fn a_flipped_header_below_the_mark_is_damage_and_a_peer_repairs_it() {
     }
 }
 
-const HEADER_BITS: u32 = crate::entry::HEADER_LEN as u32 * 8;
+const HEADER_BITS: u32 = HEADER_LEN as u32 * 8;
 
 #[test]
 fn two_damaged_places_are_repaired_one_after_the_other() {
@@ -190,7 +191,7 @@ fn a_lost_or_cut_segment_below_the_mark_is_damage() {
             assert_eq!(gap.anchors[1], Tail::after(entries.last().unwrap()));
             let from = gap.after.last.map_or(0, |last| last.index.get() as usize);
             let piece = entries[from..from + 2].to_vec();
-            rig.run(|log, done| log.repair(piece, Proof::Vouched, done)).unwrap();
+            rig.run(|log, done| log.repair(piece, Proof::Vouched(0), done)).unwrap();
         }
         assert_eq!(rig.log.damage(), None);
         // Of a cut segment the payload of the first entry is missing, too: a read finds that.
@@ -300,7 +301,8 @@ fn entries_that_do_not_lead_back_are_taken_only_on_somebodys_word() {
         .unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(rig.log.tail(), Tail::after(&entries[0]), "nothing was written");
-    rig.run(|log, done| log.repair(second, Proof::Vouched, done)).unwrap();
+    rig.run(|log, done| log.repair(second, Proof::Vouched(0), done))
+        .unwrap();
     assert_eq!(rig.log.tail(), Tail::after(&entries[1]));
     assert!(rig.log.damage().is_some(), "the third is still missing");
     // The place of the flush mark itself is proof.
@@ -308,6 +310,58 @@ fn entries_that_do_not_lead_back_are_taken_only_on_somebodys_word() {
     rig.run(|log, done| log.repair(third, Proof::Chain, done)).unwrap();
     assert_eq!(rig.log.damage(), None);
     assert_eq!(all(&rig.log), entries[..3]);
+}
+
+#[test]
+fn what_was_cut_off_proves_nothing_though_its_bytes_are_still_there() {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let mut old = Vec::new();
+    for _ in 0..8 {
+        old.push(next(&rig.log, 1, 40));
+        rig.put(old.last().unwrap());
+    }
+    rig.run(|log, done| log.truncate_after(Some(old[1].id()), done))
+        .unwrap();
+    for _ in 0..2 {
+        let new = next(&rig.log, 2, 40);
+        rig.put(&new);
+    }
+    rig.run(|log, done| log.flush(done)).unwrap();
+    let mark = rig.log.flushed();
+    drop(rig);
+    let (first, behind) = (old[2].offset().get(), &old[5]);
+    assert!(
+        mark.next_offset < behind.offset(),
+        "the old chain goes on behind the mark, byte for byte"
+    );
+    scribble(&disk, first, &[0; HEADER_LEN]);
+    let (mut rig, recovered) = open(&disk, options(true), None);
+    assert!(recovered.damage.is_some());
+    // Another member that has not been told yet still holds the old chain.
+    let refused = rig
+        .run(|log, done| log.repair(old[2..].to_vec(), Proof::Chain, done))
+        .unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    // Nor does the fold take it for the log, should it have been put there.
+    rig.run(|log, done| log.repair(old[2..3].to_vec(), Proof::Vouched(0), done))
+        .unwrap();
+    assert!(
+        rig.log.damage().is_some(),
+        "a chain that passes the mark by is not the one that was synced"
+    );
+}
+
+#[test]
+fn a_repair_that_was_vouched_for_is_refused_once_the_log_was_cut() {
+    let (disk, entries) = five();
+    let (mut rig, _) = open(&disk, options(true), None);
+    rig.run(|log, done| log.truncate_after(Some(entries[3].id()), done))
+        .unwrap();
+    let refused = rig
+        .run(|log, done| log.repair(entries[1..2].to_vec(), Proof::Vouched(0), done))
+        .unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
 }
 
 #[test]
