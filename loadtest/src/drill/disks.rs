@@ -91,7 +91,7 @@ fn device_of(folder: &Path) -> Result<String> {
     });
     device.with_context(|| {
         format!(
-            "{} is no file system of its own, so its power cannot be cut; scripts/drill shows how to make one",
+            "{} is no file system of its own, so it can be neither cut off nor filled; scripts/drill shows how to make one",
             folder.display()
         )
     })

@@ -68,12 +68,11 @@ pub fn supervise(dir: &Path) -> Result<()> {
     let (events, inbox) = channel();
     watch_signals(events.clone())?;
     let mut supervisor = Supervisor::new(dir, &layout, &programs, events)?;
-    if let Some(network) = &layout.network {
-        network.up(layout.members.len())?;
-    }
-    let outcome = supervisor.run(&inbox);
+    let network = layout.network.as_ref();
+    let up = network.map_or(Ok(()), |network| network.up(layout.members.len()));
+    let outcome = up.and_then(|()| supervisor.run(&inbox));
     supervisor.stop(&inbox);
-    if let Some(network) = &layout.network {
+    if let Some(network) = network {
         network.down(layout.members.len());
     }
     outcome
