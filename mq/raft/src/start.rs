@@ -247,12 +247,13 @@ pub(crate) async fn start<D: Decide>(
     let (failed_out, failed_in) = watch::channel(None);
     let applied = shared.applied.subscribe();
     let watching = leadership::watch(raft.clone(), applied, leadership_out, ready_out);
-    let (poisoned, ending) = (log.poisoned(), stopped.clone());
+    let (poisoned, unsynced, ending) = (log.poisoned(), shared.unsynced(), stopped.clone());
     task::spawn("leadership", async move {
         let reason = tokio::select! {
             biased;
             reason = watching => reason,
             () = poisoned.wait() => "a write or sync of the log failed".to_owned(),
+            () = unsynced.wait() => "a sync of the consume queues or the index failed".to_owned(),
         };
         if !ending.is_stopped() {
             tracing::error!(%reason, "this member cannot go on");

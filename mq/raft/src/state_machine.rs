@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use mq_base::env::{clock, task};
-use mq_store::{Entry, EntryKind, Known, Log, LogId, RaftIndex, promise};
+use mq_base::stop::{Stop, StopSource};
+use mq_store::{Entry, EntryKind, Known, Log, LogId, RaftIndex, SyncFailed, promise};
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use parking_lot::Mutex;
@@ -39,9 +40,16 @@ pub struct Shared {
     segment_bytes: u64,
     /// The anchor that the next (or current) snapshot is.
     anchor: Mutex<Option<LogId>>,
+    /// Derived files could not be synced: no checkpoint can cover them any more.
+    unsynced: StopSource,
 }
 
 impl Shared {
+    /// Pulled when a sync of derived files has failed. The next start makes them again from the log.
+    pub fn unsynced(&self) -> Stop {
+        self.unsynced.listener()
+    }
+
     /// Chooses the last anchor at or before `upto` as the beginning of the log; false if there is none that is newer.
     /// Blocks.
     pub fn choose_anchor(&self, upto: RaftIndex) -> io::Result<bool> {
@@ -127,6 +135,7 @@ impl StateMachine {
             files,
             segment_bytes: log.segment_bytes(),
             anchor: Mutex::new(base.last),
+            unsynced: StopSource::new().0,
         });
         let (jobs, queue) = mpsc::channel(2);
         let writer = task::spawn("checkpoints", write_checkpoints(queue, log.clone(), shared.clone()));
@@ -289,6 +298,9 @@ async fn write_checkpoints(mut queue: mpsc::Receiver<Job>, log: Log, shared: Arc
         if let Err(error) = write_checkpoint(job, &log, &shared).await {
             // The next one may succeed; until then restarts take longer.
             tracing::warn!(%error, index = at.index.0, "write a checkpoint");
+            if SyncFailed::is_in(&error) {
+                shared.unsynced.stop();
+            }
         }
     }
 }

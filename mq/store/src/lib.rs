@@ -22,6 +22,7 @@ mod mailbox;
 mod position;
 pub mod queue;
 mod slots;
+mod sync_once;
 
 pub use buffers::Buffers;
 pub use checkpoint::Checkpoints;
@@ -33,3 +34,4 @@ pub use log::{
 };
 pub use position::{LogId, NodeId, RaftIndex, Term};
 pub use queue::{Bounds, ConsumeQueues, CqEntry, QueueOptions, QueueRef, QueueTableRow};
+pub use sync_once::SyncFailed;

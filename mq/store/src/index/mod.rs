@@ -38,6 +38,7 @@ use mq_message::{CommitLogOffset, java_hash};
 use parking_lot::Mutex;
 
 use crate::mailbox::Mailbox;
+use crate::sync_once::SyncOnce;
 use file::{IndexFile, Row};
 
 /// How index files are kept.
@@ -122,6 +123,7 @@ struct Shared {
     files: Mutex<Vec<IndexFile>>,
     wakes: Mailbox<()>,
     failing: AtomicBool,
+    syncs: SyncOnce,
 }
 
 /// Java's hash of `topic#key` as RocketMQ uses it: never negative.
@@ -169,6 +171,7 @@ impl Index {
             files: Mutex::new(files),
             wakes: Mailbox::new(),
             failing: AtomicBool::new(false),
+            syncs: SyncOnce::default(),
         });
         Ok(Index {
             _closer: Arc::new(Closer(shared.clone())),
@@ -275,17 +278,21 @@ impl Index {
         shared.disk.sync_dir(&shared.dir)
     }
 
-    /// Writes and syncs what was put so far: the mark for a checkpoint that covers it. Blocks.
+    /// Writes and syncs what was put so far: the mark for a checkpoint that covers it. Blocks. After a failed sync
+    /// ([`SyncFailed`](crate::SyncFailed)) all fail.
     pub fn sync(&self) -> io::Result<IndexMark> {
         self.shared.write_pass()?;
         let mut files = self.shared.files.lock();
-        let mut named = false;
-        for file in files.iter_mut() {
-            named |= file.sync()?;
-        }
-        if named {
-            self.shared.disk.sync_dir(&self.shared.dir)?;
-        }
+        self.shared.syncs.sync(|| {
+            let mut named = false;
+            for file in files.iter_mut() {
+                named |= file.sync()?;
+            }
+            if named {
+                self.shared.disk.sync_dir(&self.shared.dir)?;
+            }
+            Ok(())
+        })?;
         Ok(files.last().map_or_else(IndexMark::default, |file| IndexMark {
             file: file.name.to_string(),
             entries: file.entries(),

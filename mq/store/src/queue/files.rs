@@ -9,6 +9,7 @@ use mq_base::env::random::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::{CqEntry, ENTRY_LEN, QueueOptions, QueueRef};
+use crate::sync_once::SyncOnce;
 
 /// Files that are synced one by one; for more, the whole file system is.
 const SINGLE_SYNCS_MAX: usize = 256;
@@ -23,6 +24,7 @@ pub(super) struct Files {
     entries_per_file: u64,
     open: Mutex<OpenFiles>,
     unsynced: Mutex<Unsynced>,
+    syncs: SyncOnce,
 }
 
 /// Two generations: a file that is not used while the young one fills up is closed. As good as a strict order of use
@@ -53,6 +55,7 @@ impl Files {
                 max: options.open_files_max.max(2),
             }),
             unsynced: Mutex::new(Unsynced::default()),
+            syncs: SyncOnce::default(),
         }
     }
 
@@ -106,7 +109,7 @@ impl Files {
         Ok(())
     }
 
-    /// Makes everything written durable. What fails stays to be synced.
+    /// Makes everything written durable. After a failure it fails for good.
     pub fn sync(&self) -> io::Result<()> {
         let (files, folders) = {
             let mut unsynced = self.unsynced.lock();
@@ -115,13 +118,7 @@ impl Files {
                 std::mem::take(&mut unsynced.folders),
             )
         };
-        let outcome = self.sync_these(&files, &folders);
-        if outcome.is_err() {
-            let mut unsynced = self.unsynced.lock();
-            unsynced.files.extend(files);
-            unsynced.folders.extend(folders);
-        }
-        outcome
+        self.syncs.sync(|| self.sync_these(&files, &folders))
     }
 
     fn sync_these(&self, files: &HashSet<FileKey>, folders: &HashSet<PathBuf>) -> io::Result<()> {

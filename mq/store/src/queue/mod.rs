@@ -426,7 +426,8 @@ impl ConsumeQueues {
         self.shared.write_pass()
     }
 
-    /// Writes what waits in memory and makes all of it durable: before a checkpoint that covers it. Blocks.
+    /// Writes what waits in memory and makes all of it durable: before a checkpoint that covers it. Blocks. What cannot be
+    /// written stays in memory and is tried again; after a failed sync ([`SyncFailed`](crate::SyncFailed)) all fail.
     pub fn sync_dirty(&self) -> io::Result<()> {
         self.shared.write_pass()?;
         self.shared.files.sync()

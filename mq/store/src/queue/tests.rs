@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mq_base::env::sim::SimDisk;
+use mq_base::env::sim::{Fault, SimDisk};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::SyncFailed;
 
 const DIR: &str = "/q";
 
@@ -222,6 +223,54 @@ fn a_full_disk_keeps_entries_in_memory_until_there_is_room() {
     );
     let first = queues.read(&queue, QueueOffset::from(0), 3).unwrap();
     assert_eq!(first, entries[..3]);
+}
+
+/// What a failed sync has thrown away is still read back, and the next sync would succeed.
+#[test]
+fn after_a_failed_sync_nothing_counts_as_durable_until_it_is_written_again() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let entries: Vec<CqEntry> = (0..10).map(|_| entry(&mut rng)).collect();
+    let append = |queues: &ConsumeQueues, range: std::ops::Range<usize>| {
+        let queue = queues.queue("T", 0, QueueId::from(0)).unwrap();
+        for n in range {
+            queues.append(&queue, QueueOffset::from(n as u64), entries[n]);
+        }
+    };
+    let restart = |disk: &Arc<SimDisk>, max: u64| {
+        disk.crash(&mut SmallRng::seed_from_u64(2));
+        let queues = open(disk);
+        let row = QueueTableRow {
+            topic: "T",
+            incarnation: 0,
+            queue_id: QueueId::from(0),
+            bounds: Bounds {
+                min: QueueOffset::ZERO,
+                max: QueueOffset::from(max),
+            },
+        };
+        queues.restore([row], false).unwrap();
+        queues
+    };
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let queues = open(&disk);
+        append(&queues, 0..5);
+        queues.sync_dirty().unwrap();
+        append(&queues, 5..10);
+        disk.inject(Fault::SyncError, "consumequeue", 0, 1);
+        for _ in 0..2 {
+            let error = queues.sync_dirty().unwrap_err();
+            assert!(SyncFailed::is_in(&error), "{error}");
+        }
+        drop(queues);
+        let queues = restart(&disk, 5);
+        append(&queues, 5..10);
+        queues.sync_dirty().unwrap();
+        drop(queues);
+        let queues = restart(&disk, 10);
+        let queue = queues.find("T", 0, QueueId::from(0)).unwrap();
+        assert_eq!(queues.read(&queue, QueueOffset::ZERO, 10).unwrap(), entries);
+    }
 }
 
 #[test]
