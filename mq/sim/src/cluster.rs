@@ -459,8 +459,12 @@ impl Cluster {
             Fault::CrashAll { .. } | Fault::PowerCutAll { .. } => self.lossy,
             _ => false,
         };
-        if losing && !self.may_lose() {
-            return false;
+        if losing {
+            if !self.may_lose() {
+                return false;
+            }
+            // The next one waits until the group is seen whole again after this one; two that wait would strike together.
+            self.settled_since = None;
         }
         self.injected += 1;
         self.note(format!("{fault:?}"));
