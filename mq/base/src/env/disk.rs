@@ -66,8 +66,8 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_file_system(&self, _dir: &Path) -> io::Result<bool> {
         Ok(false)
     }
-    /// How long the calls since the last question would have taken. Always zero on a real disk, where they did take
-    /// that long; the simulated writer waits for it.
+    /// What to wait now for calls that would have taken longer; ask again after it, until it is zero. Always zero on a
+    /// real disk, where they did take that long; the simulated writer waits for it.
     fn take_delay(&self) -> Duration {
         Duration::ZERO
     }

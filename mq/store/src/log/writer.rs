@@ -61,8 +61,9 @@ pub(super) fn start(shared: &Arc<Shared>) {
                 let taken = shared.jobs.take_async(patience(step)).await;
                 let closed = taken.closed;
                 step = writer.run_batch(taken.items);
-                let delay = shared.disk.take_delay();
-                if !delay.is_zero() {
+                while let delay = shared.disk.take_delay()
+                    && !delay.is_zero()
+                {
                     env::clock::sleep(delay).await;
                 }
                 writer.tell_held();

@@ -21,6 +21,9 @@ use crate::env::disk::{Disk, File, OpenMode, Space};
 /// Room of a disk without [`SimDisk::set_capacity`].
 const UNLIMITED: u64 = 1 << 50;
 
+/// Slow syncs are waited for in steps, so that [`SimDisk::heal`] ends them.
+const DELAY_STEP: Duration = Duration::from_millis(50);
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -138,9 +141,11 @@ impl SimDisk {
         self.state.lock().faults.push(planned);
     }
 
-    /// Removes all planned faults.
+    /// Removes all planned faults. What slow syncs have still to take ends, too.
     pub fn heal(&self) {
-        self.state.lock().faults.clear();
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.delay = Duration::ZERO;
     }
 
     /// Limits the room as a quota does: [`Disk::free_space`] does not know of it. `None` lifts the limit.
@@ -445,7 +450,10 @@ impl Disk for Arc<SimDisk> {
     }
 
     fn take_delay(&self) -> Duration {
-        std::mem::take(&mut self.state.lock().delay)
+        let mut state = self.state.lock();
+        let step = state.delay.min(DELAY_STEP);
+        state.delay -= step;
+        step
     }
 }
 
