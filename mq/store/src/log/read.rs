@@ -153,6 +153,8 @@ impl Log {
                     Found::Entry(header, ..) => header,
                     Found::End(_) => continue,
                 }
+            } else if let Some(header) = self.shared.newest_at(start) {
+                header
             } else {
                 self.shared.notices.pass(self.shared.header_at(start, None))?.0
             };
@@ -278,6 +280,12 @@ impl Shared {
     /// Whether the log was cut or purged at `index` while a read was under way.
     fn is_cut_at(&self, index: RaftIndex) -> bool {
         !self.state.read().holds(index)
+    }
+
+    /// Header of the entry at `offset` if the window has it: it may not be written yet.
+    fn newest_at(&self, offset: u64) -> Option<Header> {
+        let state = self.state.read();
+        state.window.at(CommitLogOffset::from(offset)).map(|entry| *entry.header())
     }
 
     pub(super) fn entry_at(&self, header: &Header) -> io::Result<Entry> {

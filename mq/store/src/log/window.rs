@@ -81,6 +81,12 @@ impl Window {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
+    /// The entry that starts at a commit log offset.
+    pub fn at(&self, offset: CommitLogOffset) -> Option<&Entry> {
+        let at = self.entries.binary_search_by_key(&offset, Entry::offset).ok()?;
+        self.entries.get(at)
+    }
+
     /// The bytes at a commit log offset, if one entry of the window holds them all.
     pub fn bytes_at(&self, offset: CommitLogOffset, len: usize) -> Option<Bytes> {
         let after = self.entries.partition_point(|entry| entry.offset() <= offset);

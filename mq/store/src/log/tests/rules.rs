@@ -211,6 +211,26 @@ fn purged_entries_are_not_found_and_purged_records_are_gone() {
 }
 
 #[test]
+fn segments_whose_first_entry_is_not_written_yet_are_no_damage() {
+    let disk = SimDisk::new(1);
+    let (mut rig, _) = open(&disk, options(true), None);
+    let entry = next(&rig.log, 1, 300);
+    rig.put(&entry);
+    for _ in 0..20 {
+        let entry = next(&rig.log, 1, 1000);
+        rig.log.append(vec![entry], Box::new(drop));
+    }
+    let bases: Vec<u64> = (0..rig.log.tail().next_offset.get()).step_by(4096).collect();
+    for base in &bases {
+        rig.log.shared.segments.create(*base).unwrap();
+    }
+    let listed = |log: &Log| log.segments().unwrap().iter().map(|s| s.base.get()).collect::<Vec<_>>();
+    assert_eq!(listed(&rig.log), bases);
+    rig.write();
+    assert_eq!(listed(&rig.log), bases);
+}
+
+#[test]
 fn a_start_from_a_checkpoint_reads_only_what_comes_after() {
     let disk = SimDisk::new(1);
     let (mut rig, _) = open(&disk, options(true), None);
