@@ -68,17 +68,28 @@ pub struct Read {
     pub stored_ms: i64,
 }
 
-/// A consumer offset, as committed or as queried; in the order in which one client did them.
+/// What a consumer did with an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetDeed {
+    /// A commit that was acknowledged.
+    Committed,
+    /// A commit without an answer: it may be applied at any later time, also over a greater one.
+    Open,
+    /// A commit that nobody waits for: it may be applied at any later time, but never over a greater one.
+    OneWay,
+    /// A query's answer.
+    Read,
+}
+
+/// A consumer offset and what was done with it; in the order in which one client did them.
 #[derive(Clone, Debug)]
 pub struct OffsetStep {
     /// Group and queue.
     pub group: String,
     /// Topic and queue id.
     pub queue: Queue,
-    /// True for an acknowledged commit, false for a query's answer.
-    pub committed: bool,
-    /// A commit without an answer: it may be applied at any later time, also over a greater one.
-    pub open: bool,
+    /// What was done.
+    pub deed: OffsetDeed,
     /// The offset.
     pub offset: u64,
 }

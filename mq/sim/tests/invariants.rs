@@ -28,12 +28,11 @@ fn send(id: u64, purpose: Purpose, offset: u64) -> Send {
     }
 }
 
-fn step(committed: bool, offset: u64) -> OffsetStep {
+fn step(deed: OffsetDeed, offset: u64) -> OffsetStep {
     OffsetStep {
         group: "G".into(),
         queue: queue(),
-        committed,
-        open: false,
+        deed,
         offset,
     }
 }
@@ -60,7 +59,12 @@ fn sound() -> Facts {
             send(5, Purpose::Transaction { commit: Some(false) }, 1),
         ],
         reads: stored.values().cloned().collect(),
-        offsets: vec![vec![step(true, 1), step(false, 1), step(true, 2), step(false, 2)]],
+        offsets: vec![vec![
+            step(OffsetDeed::Committed, 1),
+            step(OffsetDeed::Read, 1),
+            step(OffsetDeed::Committed, 2),
+            step(OffsetDeed::Read, 2),
+        ]],
         members: vec![member("n0"), member("n1")],
         leading: vec![leading(1, 9, 0), leading(2, 8, 0), leading(2, 9, 0)],
         healing: Healing {
@@ -172,7 +176,31 @@ fn answers_out_of_order_are_seen() {
 
 #[test]
 fn an_offset_that_fell_is_seen() {
-    assert_eq!(seen_by(|facts| facts.offsets[0].push(step(false, 1))), ["I6"]);
+    let fell = |facts: &mut Facts| facts.offsets[0].push(step(OffsetDeed::Read, 1));
+    assert_eq!(seen_by(fell), ["I6"]);
+}
+
+#[test]
+fn only_a_late_commit_and_what_arrives_behind_it_takes_an_offset_back() {
+    use OffsetDeed::*;
+    let seen = |steps: &[(OffsetDeed, u64)]| {
+        seen_by(|facts| facts.offsets[0].extend(steps.iter().map(|(deed, offset)| step(*deed, *offset))))
+    };
+    assert!(seen(&[(Open, 3), (OneWay, 4), (Committed, 9), (Read, 3), (Read, 4)]).is_empty());
+    assert!(seen(&[(Open, 3), (OneWay, 4), (Committed, 9), (Read, 4), (Read, 4)]).is_empty());
+    assert_eq!(seen(&[(OneWay, 4), (Committed, 9), (Read, 4)]), ["I6"]);
+    assert_eq!(seen(&[(OneWay, 4), (Open, 5), (Committed, 9), (Read, 4)]), ["I6"]);
+    assert_eq!(seen(&[(Open, 3), (OneWay, 4), (Committed, 9), (Read, 6)]), ["I6"]);
+    assert_eq!(
+        seen(&[(Open, 3), (Read, 3), (Committed, 9), (Read, 3)]),
+        ["I6"],
+        "it comes once"
+    );
+    assert_eq!(
+        seen(&[(Open, 3), (OneWay, 4), (Read, 3), (Committed, 9), (Read, 4)]),
+        ["I6"],
+        "it was there before the greater one"
+    );
 }
 
 #[test]

@@ -9,7 +9,8 @@ use mq_remoting::code::{request as code, response};
 use mq_remoting::header::{Empty, OffsetResponse, QueryConsumerOffset, UpdateConsumerOffset};
 
 use super::{CONSUMER_GROUP, Client};
-use crate::facts::OffsetStep;
+use crate::facts::{OffsetDeed, OffsetStep};
+use crate::wire::Silence;
 
 impl Client {
     /// Commits growing offsets of a queue of its own and asks for them in between.
@@ -19,37 +20,38 @@ impl Client {
         // After a crash of its host the next one goes on far above.
         let mut next = consumer as u64 * 10_000;
         while self.running() {
-            let step = |committed, offset| OffsetStep {
-                group: group.clone(),
-                queue: (topic.to_owned(), queue),
-                committed,
-                open: false,
-                offset,
+            let note = |deed, offset| {
+                let step = OffsetStep {
+                    group: group.clone(),
+                    queue: (topic.to_owned(), queue),
+                    deed,
+                    offset,
+                };
+                self.history.offset(consumer, step);
             };
             if random::below(6) == 0 {
                 // Nobody waits for this one; it may come late, and must not take anything back then.
                 next += 1;
                 let member = random::below(self.wire.members().len() as u64) as usize;
                 let late = commit(&group, topic, queue, next).oneway();
-                let _ = self
+                let sent = self
                     .wire
                     .ask_one(&self.wire.members()[member], late, Duration::from_millis(500))
                     .await;
+                if !matches!(sent, Err(Silence::NotSent)) {
+                    note(OffsetDeed::OneWay, next);
+                }
             } else if random::below(2) == 0 {
                 next += 1 + random::below(5);
                 let answer = self.wire.ask(commit(&group, topic, queue, next)).await;
                 let done = answer.is_ok_and(|answer| answer.code == response::SUCCESS);
                 self.history.operation(done);
-                let told = OffsetStep {
-                    open: !done,
-                    ..step(done, next)
-                };
-                self.history.offset(consumer, told);
+                note(if done { OffsetDeed::Committed } else { OffsetDeed::Open }, next);
             } else {
                 let found = self.wire.ask_for::<OffsetResponse>(query(&group, topic, queue)).await;
                 self.history.operation(found.is_some());
                 if let Some(found) = found {
-                    self.history.offset(consumer, step(false, found.offset as u64));
+                    note(OffsetDeed::Read, found.offset as u64);
                 }
             }
             self.pause().await;
