@@ -66,6 +66,7 @@ pub struct Cluster {
     leading: Vec<Leading>,
     /// Everything that happened, for the trace.
     pub events: Vec<String>,
+    history: Arc<History>,
     /// How many faults were really injected.
     pub injected: usize,
     /// Why members did not start although their disk was not damaged, and the like.
@@ -77,14 +78,10 @@ const NAME_SERVER: usize = MEMBERS;
 /// What disks say that is used where old segments are deleted: between `diskSpaceCleanForciblyRatio` and
 /// `diskSpaceWarningLevelRatio`.
 const NEARLY_FULL_PERCENT: u64 = 86;
-
-fn empty_disk(plan: &Plan, seed: u64) -> Arc<SimDisk> {
-    let disk = SimDisk::new(seed);
-    if plan.purges {
-        disk.set_used_percent(NEARLY_FULL_PERCENT);
-    }
-    disk
-}
+/// What they say while something that might be deleted has not been read.
+const ROOMY_PERCENT: u64 = 50;
+/// More than the log grows by while retention looks at it.
+const LOOK_BYTES: u64 = 16 << 10;
 
 impl Cluster {
     /// Machines with empty disks, programs started.
@@ -113,7 +110,7 @@ impl Cluster {
             .enumerate()
             .map(|(index, name)| {
                 let seed = plan.seed.wrapping_mul(1_000) + index as u64;
-                Machine::new(index, name, empty_disk(plan, seed), seed, bug)
+                Machine::new(index, name, SimDisk::new(seed), seed, bug)
             })
             .collect();
         let mut cluster = Cluster {
@@ -133,6 +130,7 @@ impl Cluster {
             settled_since: None,
             leading: Vec::new(),
             events: Vec::new(),
+            history: history.clone(),
             injected: 0,
             complaints: Vec::new(),
         };
@@ -228,7 +226,26 @@ impl Cluster {
             self.look();
             self.supervise();
         }
+        if self.plan.purges {
+            self.fill_disks();
+        }
         Ok(())
+    }
+
+    /// The disks are nearly full while everything that could be deleted has been read: on such a disk messages go whether
+    /// they were read or not, and whether one was lost could not be told then.
+    fn fill_disks(&self) {
+        let all_read = self.leader().is_some_and(|(_, leader)| {
+            leader.group().is_some_and(|group| {
+                let tail = group.log().tail();
+                let room = self.plan.segment_bytes - tail.next_offset.get() % self.plan.segment_bytes;
+                room > LOOK_BYTES && group.status().applied == tail.last && self.history.read_to_the_end(&leader)
+            })
+        });
+        let percent = if all_read { NEARLY_FULL_PERCENT } else { ROOMY_PERCENT };
+        for machine in self.members() {
+            machine.disk().set_used_percent(percent);
+        }
     }
 
     fn later(&mut self, in_ms: u64, what: Later) {
@@ -372,7 +389,7 @@ impl Cluster {
         self.note(format!("n{n} gets an empty disk"));
         self.lossy = true;
         let seed = self.rng.random();
-        self.machines[n].wipe(empty_disk(&self.plan, seed), seed, self.bug);
+        self.machines[n].wipe(SimDisk::new(seed), seed, self.bug);
     }
 
     fn flip(&mut self, n: usize) {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use mq_broker::broker::Broker;
+use mq_message::QueueOffset;
 use parking_lot::Mutex;
 
 use crate::facts::{OffsetStep, Outcome, Purpose, Queue, Read, Send};
+use crate::workload::TOPICS;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,6 +179,18 @@ impl History {
             .get(&(reader, queue.clone()))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Whether of each queue one reader was given all that this member has applied.
+    pub fn read_to_the_end(&self, member: &Broker) -> bool {
+        let state = member.view.state();
+        let mut topics = TOPICS.iter().filter_map(|(topic, _)| state.topics.get(topic));
+        topics.all(|topic| {
+            topic.queues.iter().zip(0u32..).all(|(queue, id)| {
+                let place = (topic.config.name.to_string(), id);
+                (0..2).any(|reader| QueueOffset(self.position(reader, &place)) >= queue.next)
+            })
+        })
     }
 
     /// Operations begun, and those acknowledged (pulls count as operations only).

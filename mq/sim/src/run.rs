@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mq_base::env::bug::Bug;
-use mq_message::QueueOffset;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::cluster::Cluster;
@@ -187,7 +186,7 @@ fn drain(cluster: &mut Cluster, history: &Arc<History>) -> anyhow::Result<()> {
         level.filter(|at| Some(*at) == applied).count() == MEMBERS
             && !history.is_undecided()
             && leader.view.state().halves.is_empty()
-            && read_to_the_end(&leader, history)
+            && history.read_to_the_end(&leader)
     };
     history.enter(Phase::Draining);
     let until = cluster.now_ms() + DELAYS_MS;
@@ -200,21 +199,6 @@ fn drain(cluster: &mut Cluster, history: &Arc<History>) -> anyhow::Result<()> {
         cluster.step()?;
     }
     Ok(())
-}
-
-fn read_to_the_end(leader: &mq_broker::broker::Broker, history: &History) -> bool {
-    let state = leader.view.state();
-    TOPICS.iter().all(|(topic, _)| {
-        let queues = state
-            .topics
-            .get(topic)
-            .map(|topic| topic.queues.clone())
-            .unwrap_or_default();
-        queues.iter().enumerate().all(|(id, queue)| {
-            let place = ((*topic).to_owned(), id as u32);
-            (0..2).any(|reader| QueueOffset(history.position(reader, &place)) >= queue.next)
-        })
-    })
 }
 
 /// Members that name the leader that most of them name.

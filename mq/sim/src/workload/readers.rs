@@ -29,6 +29,11 @@ impl Client {
                     self.history
                         .read(reader, &place, reads, header.next_begin_offset as u64);
                 }
+                // Retention has passed it. Only forwards: a member that lags behind sends it back.
+                Some((response::PULL_OFFSET_MOVED, header, _)) if header.next_begin_offset as u64 > from => {
+                    self.history
+                        .read(reader, &place, Vec::new(), header.next_begin_offset as u64);
+                }
                 Some((response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY, _, _)) => {}
                 _ => clock::sleep(Duration::from_millis(100)).await,
             }
