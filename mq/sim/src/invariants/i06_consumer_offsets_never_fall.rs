@@ -37,8 +37,9 @@ impl Known {
 
 pub(super) fn judge(facts: &Facts) -> Verdict {
     let mut verdict = Verdict::default();
+    // A queue has one consumer at a time; what one that crashed had under way may arrive in the time of the next.
+    let mut queues: BTreeMap<_, Known> = BTreeMap::new();
     for steps in &facts.offsets {
-        let mut queues: BTreeMap<_, Known> = BTreeMap::new();
         for step in steps {
             let known = queues.entry((&step.group, &step.queue)).or_default();
             match step.deed {
@@ -46,6 +47,7 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
                 OffsetDeed::OneWay => _ = known.advancing.insert(step.offset),
                 OffsetDeed::Committed => {
                     verdict.examine();
+                    known.open.remove(&step.offset);
                     known.floor = step.offset.max(known.floor);
                 }
                 OffsetDeed::Read => {

@@ -43,10 +43,13 @@ impl Client {
                 }
             } else if random::below(2) == 0 {
                 next += 1 + random::below(5);
+                note(OffsetDeed::Open, next); // Before the answer: its host may crash first.
                 let answer = self.wire.ask(commit(&group, topic, queue, next)).await;
                 let done = answer.is_ok_and(|answer| answer.code == response::SUCCESS);
                 self.history.operation(done);
-                note(if done { OffsetDeed::Committed } else { OffsetDeed::Open }, next);
+                if done {
+                    note(OffsetDeed::Committed, next);
+                }
             } else {
                 let found = self.wire.ask_for::<OffsetResponse>(query(&group, topic, queue)).await;
                 self.history.operation(found.is_some());
