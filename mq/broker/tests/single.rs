@@ -85,11 +85,12 @@ async fn a_forwarded_request_is_served_under_the_leadership_it_was_meant_for_onl
     let broker = broker(|_| {}).await;
     let client = Client::new();
     offset(&client.send(&broker.addr, "T", "K", "text").await);
+    client.pull(&broker.addr, "T", 0, 0, 0).await; // Founds the group.
     let peers = Peers::new(&broker.running.broker);
     let term = broker.running.broker.gate.standing.leadership().term;
     let commit = |offset| {
         let header = UpdateConsumerOffset {
-            consumer_group: "G".into(),
+            consumer_group: "TOOLS_CONSUMER".into(),
             topic: "T".into(),
             queue_id: Some(0),
             commit_offset: Some(offset),
@@ -112,7 +113,7 @@ async fn a_forwarded_request_is_served_under_the_leadership_it_was_meant_for_onl
         assert_eq!(forwarded(other, 3).await, Served::NotLeader);
     }
     let query = QueryConsumerOffset {
-        consumer_group: "G".into(),
+        consumer_group: "TOOLS_CONSUMER".into(),
         topic: "T".into(),
         queue_id: 0,
         set_zero_if_not_found: None,
