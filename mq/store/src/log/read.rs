@@ -285,7 +285,10 @@ impl Shared {
     /// Header of the entry at `offset` if the window has it: it may not be written yet.
     fn newest_at(&self, offset: u64) -> Option<Header> {
         let state = self.state.read();
-        state.window.at(CommitLogOffset::from(offset)).map(|entry| *entry.header())
+        state
+            .window
+            .at(CommitLogOffset::from(offset))
+            .map(|entry| *entry.header())
     }
 
     pub(super) fn entry_at(&self, header: &Header) -> io::Result<Entry> {
