@@ -49,7 +49,7 @@ fn trap_02_after_a_power_failure_unsynced_members_elect_only_when_all_are_there(
     same_everywhere(&members, 20);
     let mut configs: Vec<_> = members.into_iter().map(Member::kill).collect();
     // The machines start again: whatever was not synced may be gone.
-    let start = |config| Member::start_on(OddDisk::of_boot("another start").0, config).unwrap();
+    let start = |config| Member::start_on(disk_of_boot("another start").0, config).unwrap();
     let last = configs.pop().unwrap();
     let mut members: Vec<_> = configs.into_iter().map(start).collect();
     std::thread::sleep(Duration::from_millis(1500));
@@ -128,7 +128,7 @@ fn trap_05_a_vote_survives_a_kill() {
 fn trap_06_a_failed_sync_ends_the_member_and_acknowledges_nothing() {
     logging();
     let dir = tempfile::tempdir().unwrap();
-    let (disk, broken) = OddDisk::of_boot("here");
+    let (disk, broken) = disk_of_boot("here");
     let member = Member::start_on(disk, configs(dir.path(), 1).remove(0)).unwrap();
     eventually("leads", || member.leads().then_some(()));
     assert!(matches!(member.write(0), Said::At(_)));

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mq_base::env::disk::{Disk, File, OpenMode, Space};
+use mq_base::env::disk::Disk;
+use mq_base::env::sim::{Hooks, hooked};
 use mq_raft::stored::{CommitLogOffset, Entry, LogId, NodeId};
 use mq_raft::*;
 use mq_store::ItemKind;
@@ -281,87 +282,33 @@ pub fn logging() {
     mq_base::logging::init("test");
 }
 
-/// A disk that claims another start of the machine, and fails its syncs on command.
+/// Claims another start of the machine, and fails its syncs on command.
 #[derive(Debug)]
-pub struct OddDisk {
-    pub inner: Arc<dyn Disk>,
-    pub boot: String,
-    pub broken: Arc<AtomicBool>,
+struct Odd {
+    boot: String,
+    broken: Arc<AtomicBool>,
 }
 
-impl OddDisk {
-    pub fn of_boot(boot: &str) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
-        let broken = Arc::new(AtomicBool::new(false));
-        let disk = OddDisk {
-            inner: mq_base::env::disk::real(),
-            boot: boot.into(),
-            broken: broken.clone(),
-        };
-        (Arc::new(disk), broken)
-    }
-}
-
-#[derive(Debug)]
-struct OddFile(Arc<dyn File>, Arc<AtomicBool>);
-
-impl Disk for OddDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OddFile(self.inner.open(path, mode)?, self.broken.clone())))
-    }
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.inner.create_dir_all(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<(std::ffi::OsString, u64)>> {
-        self.inner.list(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.inner.remove_dir_all(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        self.inner.exists(path)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<Space> {
-        self.inner.free_space(dir)
-    }
-    fn boot_id(&self) -> String {
-        self.boot.clone()
-    }
-}
-
-impl File for OddFile {
-    fn write_all_vectored_at(&self, bufs: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.0.write_all_vectored_at(bufs, offset)
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        if self.1.load(Ordering::SeqCst) {
-            return Err(io::Error::other("broken on command"));
+impl Hooks for Odd {
+    fn before_sync(&self) -> io::Result<()> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("broken on command")),
+            false => Ok(()),
         }
-        self.0.sync_data()
     }
-    fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+    fn boot_id(&self) -> Option<String> {
+        Some(self.boot.clone())
     }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.0.allocate(len)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
+}
+
+/// The disk of this machine after a start of that name, and what makes its syncs fail.
+pub fn disk_of_boot(boot: &str) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
+    let broken = Arc::new(AtomicBool::new(false));
+    let odd = Odd {
+        boot: boot.into(),
+        broken: broken.clone(),
+    };
+    (hooked(mq_base::env::disk::real(), Arc::new(odd)), broken)
 }
 
 /// Copies a folder.

@@ -19,10 +19,12 @@ use rand::{RngCore, SeedableRng};
 
 mod contents;
 mod disk;
+mod hooked;
 #[cfg(test)]
 mod tests;
 
 pub use disk::{CrashReport, Fault, SimDisk};
+pub use hooked::{Hooks, hooked};
 
 use super::bug::Bug;
 use super::disk::Disk;

@@ -1,6 +1,6 @@
 //! What the log refuses, in which order it reports, and what it does on a failing or full disk.
 
-use mq_base::env::sim::Fault;
+use mq_base::env::sim::{Fault, Hooks, hooked};
 
 use super::*;
 
@@ -301,13 +301,7 @@ async fn the_threads_do_the_same() {
     assert_eq!(all(&log), entries[100..]);
 }
 
-/// The disk of this machine, but a sync takes until it is let go.
-#[derive(Debug)]
-struct SlowDisk {
-    inner: Arc<dyn Disk>,
-    gate: Arc<Gate>,
-}
-
+/// A sync takes until it is let go.
 #[derive(Debug, Default)]
 struct Gate {
     held: Mutex<bool>,
@@ -315,69 +309,14 @@ struct Gate {
     changed: parking_lot::Condvar,
 }
 
-#[derive(Debug)]
-struct SlowFile(Arc<dyn mq_base::env::disk::File>, Arc<Gate>);
-
-impl mq_base::env::disk::File for SlowFile {
-    fn write_all_vectored_at(&self, bufs: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.0.write_all_vectored_at(bufs, offset)
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let mut held = self.1.held.lock();
-        self.1.waiting.fetch_add(1, Ordering::SeqCst);
+impl Hooks for Gate {
+    fn before_sync(&self) -> io::Result<()> {
+        let mut held = self.held.lock();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         while *held {
-            self.1.changed.wait(&mut held);
+            self.changed.wait(&mut held);
         }
-        drop(held);
-        self.0.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.0.allocate(len)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-}
-
-impl Disk for SlowDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn mq_base::env::disk::File>> {
-        Ok(Arc::new(SlowFile(self.inner.open(path, mode)?, self.gate.clone())))
-    }
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.inner.create_dir_all(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<(std::ffi::OsString, u64)>> {
-        self.inner.list(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.inner.remove_dir_all(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        self.inner.exists(path)
-    }
-    fn free_space(&self, dir: &Path) -> io::Result<mq_base::env::disk::Space> {
-        self.inner.free_space(dir)
-    }
-    fn boot_id(&self) -> String {
-        self.inner.boot_id()
+        Ok(())
     }
 }
 
@@ -385,10 +324,7 @@ impl Disk for SlowDisk {
 fn a_second_background_sync_does_not_overtake_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Arc::new(Gate::default());
-    let disk: Arc<dyn Disk> = Arc::new(SlowDisk {
-        inner: mq_base::env::disk::real(),
-        gate: gate.clone(),
-    });
+    let disk = hooked(mq_base::env::disk::real(), gate.clone());
     let (log, _) = Log::open_idle(disk, dir.path(), options(false), None).unwrap();
     let mut writer = Writer::new(log.shared.clone());
     let entry = next(&log, 1, 100);
@@ -402,8 +338,11 @@ fn a_second_background_sync_does_not_overtake_the_first() {
     while gate.waiting.load(Ordering::SeqCst) == before {
         std::thread::yield_now();
     }
+    assert!(
+        log.shared.syncing.is_locked(),
+        "who comes second waits for the whole of it"
+    );
     let second = sync(log.shared.clone());
-    std::thread::sleep(Duration::from_millis(100));
     assert_eq!(log.flushed(), Tail::default(), "the first sync is still under way");
     *gate.held.lock() = false;
     gate.changed.notify_all();
