@@ -636,7 +636,10 @@ async fn late_request(version: i32) -> (Vec<i32>, std::io::Result<usize>) {
     let mut late = request(ECHO, 2, "");
     late.version = version;
     stream.write_all(&late.encode()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // One-way requests are served to the end, and in order: once this one is, the late one was looked at.
+    stream.write_all(&request(HOLD, 3, "").oneway().encode()).await.unwrap();
+    until("the late request was read", || running.echo.held.lock().len() == 2).await;
+    running.echo.held.lock().pop();
     let (connection, command) = running.echo.held.lock().pop().unwrap();
     connection.respond(Command::response(&command, 0));
     let (decoder, mut buffer) = (Decoder::default(), BytesMut::new());
