@@ -1,5 +1,6 @@
-//! A cooperative stop signal: one source, many listeners, pulled once.
+//! A cooperative stop signal: one source, many listeners, pulled once; and the system's signals that pull it.
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Pulls the signal. Dropping the source pulls it too.
@@ -41,15 +42,31 @@ impl Stop {
     }
 }
 
-/// Waits for SIGTERM or SIGINT, the polite ways to end a program.
-pub async fn terminate_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        }
-        // Without handlers the default action of the signal ends the process, which is all we can offer.
-        _ => std::future::pending().await,
+/// SIGTERM and SIGINT, the polite ways to end a program, from the moment this exists.
+///
+/// Make it before telling anybody that the program is there: until then a signal ends the process, and not politely.
+#[derive(Debug)]
+pub struct Terminations {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Terminations {
+    /// Takes the signals over; within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a handler.
+    pub fn listen() -> std::io::Result<Terminations> {
+        Ok(Terminations {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one. Those that came since the last call count, as one.
+    pub async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
     }
 }
 

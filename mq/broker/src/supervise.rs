@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use mq_base::env::clock::{self, Instant};
 use mq_base::env::task;
-use mq_base::stop::terminate_signal;
+use mq_base::stop::Terminations;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -62,6 +62,7 @@ impl Held {
 /// Runs `program` again and again until it ends by itself with status 0 (or 2), or this process is told to stop. Returns
 /// the exit status to end with.
 pub async fn supervise(program: &Path, arguments: Vec<OsString>, held: Held, patience: Duration) -> Result<u8> {
+    let mut terminations = Terminations::listen().context("handle signals")?;
     let mut young_deaths = 0;
     loop {
         let started = clock::now();
@@ -71,7 +72,7 @@ pub async fn supervise(program: &Path, arguments: Vec<OsString>, held: Held, pat
         let mut waiting = task::spawn_blocking("wait for the broker", move || child.wait());
         let ended = tokio::select! {
             ended = &mut waiting => ended,
-            () = terminate_signal() => return stop(pid, waiting, patience).await,
+            () = terminations.next() => return stop(pid, waiting, patience, &mut terminations).await,
         };
         let status = ended.context("wait for the broker")?.context("wait for the broker")?;
         if let Some(code @ (0 | USAGE)) = status.code() {
@@ -84,7 +85,7 @@ pub async fn supervise(program: &Path, arguments: Vec<OsString>, held: Held, pat
         };
         let pause = pause(young_deaths);
         tracing::error!(status = %status, pause_ms = pause.as_millis() as u64, "the broker died; starting it again");
-        if wait_or_stop(clock::now() + pause).await {
+        if wait_or_stop(clock::now() + pause, &mut terminations).await {
             return Ok(0);
         }
     }
@@ -104,11 +105,16 @@ fn spawn(program: &Path, arguments: &[OsString], held: &Held) -> Result<Child> {
 }
 
 /// Passes SIGTERM on and waits; a broker that does not end is killed.
-async fn stop(pid: Pid, mut waiting: task::TaskHandle<std::io::Result<ExitStatus>>, patience: Duration) -> Result<u8> {
+async fn stop(
+    pid: Pid,
+    mut waiting: task::TaskHandle<std::io::Result<ExitStatus>>,
+    patience: Duration,
+    terminations: &mut Terminations,
+) -> Result<u8> {
     let _ = kill_process(pid, Signal::TERM); // it may have ended by itself
     let ended = tokio::select! {
         ended = clock::timeout(patience, &mut waiting) => ended,
-        () = terminate_signal() => Err(clock::Elapsed),
+        () = terminations.next() => Err(clock::Elapsed),
     };
     let status = match ended {
         Ok(status) => status,
@@ -125,10 +131,10 @@ async fn stop(pid: Pid, mut waiting: task::TaskHandle<std::io::Result<ExitStatus
 }
 
 /// Waits until `until`; true if this process was told to stop meanwhile.
-async fn wait_or_stop(until: Instant) -> bool {
+async fn wait_or_stop(until: Instant, terminations: &mut Terminations) -> bool {
     tokio::select! {
         () = clock::sleep_until(until) => false,
-        () = terminate_signal() => true,
+        () = terminations.next() => true,
     }
 }
 

@@ -37,6 +37,8 @@ final class AcrossKill {
     private final Map<String, AtomicInteger> consumed = new ConcurrentHashMap<>();
     private final ConcurrentLinkedQueue<String> failures = new ConcurrentLinkedQueue<>();
     private final AtomicInteger failedPlain = new AtomicInteger();
+    /** Of these: those for which the client waited all of its time. */
+    private final AtomicInteger timedOutPlain = new AtomicInteger();
     private final AtomicInteger failedOther = new AtomicInteger();
     private final AtomicInteger failedOrdered = new AtomicInteger();
     /** Since the last mark, and of all. */
@@ -117,8 +119,12 @@ final class AcrossKill {
     private void sendPlain(DefaultMQProducer producer, int sender) {
         for (int n = 0; !stop.get(); n++) {
             String body = "plain-" + sender + "-" + n;
+            long from = System.nanoTime();
             if (!sendOnce(() -> producer.send(Fixture.message(f.topic, "T", body)), List.of(body))) {
                 failedPlain.incrementAndGet();
+                if (System.nanoTime() - from >= producer.getSendMsgTimeout() * 1_000_000L) {
+                    timedOutPlain.incrementAndGet();
+                }
             }
         }
     }
@@ -245,7 +251,8 @@ final class AcrossKill {
         missing.removeAll(consumed.keySet());
         String first = failures.isEmpty() ? "" : " first_failure=\"" + failures.peek().replace('"', '\'') + "\"";
         return "STATS across-kill acknowledged=" + acknowledged.size() + " missing=" + missing.size() + " duplicated=" + duplicates
-            + " out_of_order=" + outOfOrder.size() + " failed_sends=" + failedPlain.get() + " failed_other_sends=" + failedOther.get() + " repeated_ordered_sends=" + failedOrdered.get()
+            + " out_of_order=" + outOfOrder.size() + " failed_sends=" + failedPlain.get() + " timed_out_sends=" + timedOutPlain.get()
+            + " failed_other_sends=" + failedOther.get() + " repeated_ordered_sends=" + failedOrdered.get()
             + " longest_gap_ms=" + longestOfAllMs.get() + " gaps_ms=" + gaps.toString().replaceAll("[^0-9,]", "") + " longest_send_ms=" + longestSendMs.get()
             + " longest_consume_silence_ms=" + silence + first;
     }

@@ -12,8 +12,6 @@ pub struct Known {
     pub says: &'static str,
     /// Seeds that find it, the quickest first.
     pub seeds: &'static [u64],
-    /// Why no seed finds it at present, if so.
-    pub masked: Option<&'static str>,
 }
 
 impl Known {
@@ -30,44 +28,35 @@ pub const ALL: [Known; 6] = [
         name: "leader-restore",
         says: "a restarted leader goes on under its old vote, although its followers committed entries that it lost",
         seeds: &[3],
-        masked: None,
     },
     Known {
         bug: Bug::VoteNotDurable,
         name: "vote-not-durable",
         says: "a vote is answered before it is durable, so that a member votes twice in a term across a power cut",
         seeds: &[2],
-        masked: None,
     },
     Known {
         bug: Bug::SyncRetried,
         name: "sync-retried",
         says: "a failed sync is tried again, and the second success believed",
         seeds: &[1],
-        masked: Some(
-            "what it loses is found damaged at the next start and repaired from another member; that a disk which nobody damaged \
-             is damaged should be a complaint (the store's own test `a_failed_sync_poisons_for_good` finds the bug)",
-        ),
     },
     Known {
         bug: Bug::StaleTail,
         name: "stale-tail",
         says: "what a recycled segment held before is taken for the tail of the log",
         seeds: &[11, 14, 20],
-        masked: None,
     },
     Known {
         bug: Bug::OffsetsLazy,
         name: "offsets-lazy",
         says: "consumer offsets change on the leader only, and followers get them later",
         seeds: &[1],
-        masked: None,
     },
     Known {
         bug: Bug::LateFrame,
         name: "late-frame",
         says: "a late copy of a forwarded request is served, although its repeat was",
         seeds: &[12],
-        masked: None,
     },
 ];

@@ -8,13 +8,14 @@ use std::time::Duration;
 use mq_base::env::bug::Bug;
 use mq_base::env::sim::{Fault as DiskFault, SimDisk, World, enter};
 use mq_broker::broker::Broker;
+use mq_store::inspect::{InspectOptions, inspect};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
 
 use crate::facts::Leading;
 use crate::history::History;
-use crate::machine::{self, CLIENT_PORT, Machine, Order, State};
+use crate::machine::{self, CLIENT_PORT, Machine, Order, STORE, State};
 use crate::network::{Host, Life, Network};
 use crate::plan::{Fault, Flush, MEMBERS, Plan, Who};
 use crate::workload;
@@ -375,6 +376,7 @@ impl Cluster {
             return;
         }
         self.note(format!("{} starts", self.names[n]));
+        self.look_for_damage(n);
         self.network.set_life(&self.sim, n, Life::Up);
         {
             let mut shared = self.machines[n].shared.lock();
@@ -383,6 +385,26 @@ impl Cluster {
         }
         self.sim.bounce(self.names[n].as_str());
         self.tell_reach();
+    }
+
+    /// The members repair damage among themselves, so it would not show in the end: on a disk that nobody damaged there must be
+    /// none.
+    fn look_for_damage(&mut self, n: usize) {
+        if self.damaged.contains(&n) {
+            return;
+        }
+        let disk = self.machines[n].disk();
+        let log = PathBuf::from(format!("{STORE}/commitlog"));
+        let look = || inspect(Arc::new(disk.clone()), &log, InspectOptions::default(), &mut |_| {});
+        // An empty disk holds no log yet.
+        if let Ok(found) = disk.undisturbed(look)
+            && !found.damage.is_empty()
+        {
+            self.complain(format!(
+                "n{n}: nobody damaged its disk, and there is {:?}",
+                found.damage
+            ));
+        }
     }
 
     fn wipe(&mut self, n: usize) {

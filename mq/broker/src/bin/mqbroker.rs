@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use mq_base::env::net::TcpListener;
 use mq_base::env::task;
-use mq_base::stop::terminate_signal;
+use mq_base::stop::Terminations;
 use mq_broker::config::{self, Layer, Print, Settings};
 use mq_broker::{run, supervise};
 use std::net::UdpSocket;
@@ -192,18 +192,22 @@ fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     supervise::die_with_supervisor();
     let runtime = task::runtime(settings.client_threads).context("start the runtime of the clients")?;
     runtime.block_on(async {
-        let running = run::start(settings, sockets()?).await?;
+        let mut terminations = Terminations::listen().context("handle signals")?;
+        let running = tokio::select! {
+            running = run::start(settings, sockets()?) => running?,
+            () = terminations.next() => return Ok(ExitCode::SUCCESS), // Nothing was promised to anybody yet.
+        };
         tokio::select! {
             biased;
             reason = running.failed() => {
                 tracing::error!(reason, "this member cannot go on");
                 Ok(ExitCode::from(FAILED))
             }
-            () = terminate_signal() => {
+            () = terminations.next() => {
                 let drain = Duration::from_secs(running.broker.settings().drain_seconds);
                 tokio::select! {
                     () = running.stop(drain) => tracing::info!("stopped"),
-                    () = terminate_signal() => tracing::warn!("stopped at once by a second signal"),
+                    () = terminations.next() => tracing::warn!("stopped at once by a second signal"),
                 }
                 Ok(ExitCode::SUCCESS)
             }

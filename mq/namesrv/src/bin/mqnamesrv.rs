@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use mq_base::env::{net::TcpListener, task};
-use mq_base::stop::StopSource;
+use mq_base::stop::{StopSource, Terminations};
 use mq_namesrv::config::{Config, Raw};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The name server: brokers register here, clients ask here where a topic is.
 #[derive(Parser)]
@@ -75,19 +74,15 @@ async fn serve(config: Config) -> Result<()> {
     let listener = TcpListener::bind(&addr)
         .await
         .with_context(|| format!("listen on {addr}: is another server there?"))?;
+    let mut terminations = Terminations::listen().context("handle signals")?;
     println!(
         "The Name Server boot success. serializeType=JSON, address {}",
         listener.local_addr()?
     );
     std::io::stdout().flush()?;
     let (source, stop) = StopSource::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     task::spawn("signals", async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        terminations.next().await;
         source.stop();
     });
     mq_namesrv::run(config, listener, stop).await.context("serve")

@@ -24,6 +24,10 @@ const QUEUED_MAX: usize = 32 << 20;
 const CONNECTING_MAX: usize = 256;
 /// Pause after a failed attempt to connect.
 const REDIAL: Duration = Duration::from_millis(10);
+/// A connection on which a question got no answer, and nothing else came for so long, is given up. Packets that were lost for a
+/// while come again only after a pause that TCP has doubled each time: long after the network is well. Votes are answered at
+/// once or never, so on their channel any unanswered question will do.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,8 @@ struct Link {
     out: mpsc::Sender<Pieces>,
     answers: Arc<Answers>,
     queued: Arc<AtomicUsize>,
+    /// When an answer came last, or the connection was made.
+    heard: Arc<Mutex<clock::Instant>>,
     next_id: AtomicU64,
     tasks: [task::TaskHandle; 1],
 }
@@ -113,6 +119,7 @@ impl Channel {
     pub async fn ask(&self, ask: Ask, timeout: Duration) -> Result<Bytes, AskError> {
         let deadline = clock::now() + timeout;
         let link = self.link().await?;
+        let asked = clock::now();
         let id = link.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
@@ -127,14 +134,29 @@ impl Channel {
             id,
         };
         link.send(frame::encode(Kind::Ask, id, ask.encode()))?;
-        let left = deadline.saturating_duration_since(clock::now());
+        let left = deadline.saturating_duration_since(asked);
         let result = clock::timeout(left, answered).await;
         drop(forget);
         match result {
             Ok(Ok(Ok(bytes))) => Ok(bytes),
             Ok(Ok(Err(reason))) => Err(AskError::Failed(reason)),
             Ok(Err(_)) => Err(AskError::Lost),
-            Err(clock::Elapsed) => Err(AskError::TimedOut),
+            Err(clock::Elapsed) => {
+                self.give_up_if_silent(&link, asked);
+                Err(AskError::TimedOut)
+            }
+        }
+    }
+
+    /// After a question of `asked` got no answer: the next one goes over a new connection if this one seems dead.
+    fn give_up_if_silent(&self, link: &Arc<Link>, asked: clock::Instant) {
+        let heard = *link.heard.lock();
+        let silent = heard <= asked && (self.purpose == Purpose::Control || heard.elapsed() >= SILENT);
+        if silent
+            && let Ok(mut dialing) = self.link.try_lock()
+            && dialing.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
+        {
+            dialing.link = None;
         }
     }
 
@@ -201,7 +223,8 @@ impl Link {
         let (out, mut outgoing) = mpsc::channel::<Pieces>(PENDING_MAX);
         let answers = Arc::new(Answers::default());
         let queued = Arc::new(AtomicUsize::new(0));
-        let (pending, queue) = (answers.clone(), queued.clone());
+        let heard = Arc::new(Mutex::new(clock::now()));
+        let (pending, queue, last) = (answers.clone(), queued.clone(), heard.clone());
         let run = task::spawn("peer channel", async move {
             let write = async {
                 while let Some(mut pieces) = outgoing.recv().await {
@@ -216,7 +239,7 @@ impl Link {
                     }
                 }
             };
-            tokio::select! { biased; () = write => {}, () = read_answers(reader, &pending) => {} }
+            tokio::select! { biased; () = write => {}, () = read_answers(reader, &pending, &last) => {} }
             drop(outgoing); // From here on the link counts as closed.
             pending.lock().clear();
         });
@@ -224,6 +247,7 @@ impl Link {
             out,
             answers,
             queued,
+            heard,
             next_id: AtomicU64::new(1),
             tasks: [run],
         }
@@ -247,8 +271,9 @@ impl Link {
     }
 }
 
-async fn read_answers(mut reader: Reader, answers: &Answers) {
+async fn read_answers(mut reader: Reader, answers: &Answers, heard: &Mutex<clock::Instant>) {
     while let Ok(Some(frame)) = reader.next().await {
+        *heard.lock() = clock::now();
         let result = match frame.kind {
             Kind::Answer => Ok(frame.body),
             Kind::Failed => Err(String::from_utf8_lossy(&frame.body).into_owned()),
@@ -258,5 +283,51 @@ async fn read_answers(mut reader: Reader, answers: &Answers) {
         if let Some(waiting) = waiting {
             let _ = waiting.send(result);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dial::greet;
+    use super::super::dial::tests::local;
+    use super::*;
+    use mq_base::env::net::TcpListener;
+
+    /// As after packets to the other member were lost: they do not come again before TCP sends them again, which may take minutes.
+    #[tokio::test]
+    async fn a_vote_is_asked_over_a_new_connection_when_the_old_one_does_not_answer() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let member = local(&other, true);
+        let serving = tokio::spawn(async move {
+            let silent = greet(&member, listener.accept().await.unwrap().0).await.unwrap();
+            let mut second = greet(&member, listener.accept().await.unwrap().0)
+                .await
+                .unwrap()
+                .unwrap();
+            second.reader.set_max(frame::MESSAGE_MAX);
+            while let Ok(Some(asked)) = second.reader.next().await {
+                let answer = frame::encode(Kind::Answer, asked.id, [Bytes::from_static(b"yes")]);
+                frame::write(&mut second.writer, answer).await.unwrap();
+            }
+            drop(silent);
+        });
+        let mut asking = local(&dir, true);
+        asking.member.id = NodeId(2);
+        asking.member.slot = "n1".into();
+        let channel = Channel::new(
+            Arc::new(asking),
+            Purpose::Control,
+            NodeId(1),
+            addr,
+            Duration::from_secs(5),
+        );
+        let first = channel.ask(Ask::LastLog, Duration::from_millis(50)).await;
+        assert!(matches!(first, Err(AskError::TimedOut)), "{first:?}");
+        let second = channel.ask(Ask::LastLog, Duration::from_secs(5)).await;
+        assert_eq!(second.unwrap(), "yes");
+        drop(channel);
+        serving.await.unwrap();
     }
 }

@@ -206,12 +206,12 @@ pub async fn greet(local: &Local, stream: TcpStream) -> io::Result<Option<Dialed
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use mq_base::env::disk;
     use mq_store::{EntryBuilder, EntryKind, LogOptions, promise};
 
-    fn local(dir: &tempfile::TempDir, up: bool) -> Local {
+    pub fn local(dir: &tempfile::TempDir, up: bool) -> Local {
         let (log, _) = Log::open(disk::real(), dir.path(), LogOptions::default(), None).unwrap();
         Local {
             cluster: "c".into(),

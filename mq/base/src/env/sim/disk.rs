@@ -141,6 +141,18 @@ impl SimDisk {
         self.state.lock().faults.push(planned);
     }
 
+    /// Looks at the disk without meeting a planned fault, or bringing one nearer.
+    pub fn undisturbed<T>(&self, look: impl FnOnce() -> T) -> T {
+        let aside = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.faults), state.delay)
+        };
+        let seen = look();
+        let mut state = self.state.lock();
+        (state.faults, state.delay) = aside;
+        seen
+    }
+
     /// Removes all planned faults. What slow syncs have still to take ends, too.
     pub fn heal(&self) {
         let mut state = self.state.lock();
