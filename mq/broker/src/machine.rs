@@ -149,6 +149,20 @@ impl Application for Machine {
         self.polls.wake_all();
         Ok(())
     }
+
+    fn recall(&mut self, entry: &Entry) {
+        let view = self.view.clone();
+        let mut recent = view.recent();
+        for item in entry.items().filter(|item| item.kind == ItemKind::Message) {
+            let Ok(record) = RecordView::parse(item.body) else {
+                continue;
+            };
+            if let Some(key) = Found::in_properties(record.properties()).unique_key {
+                let place = (record.queue_id(), record.queue_offset(), item.offset);
+                recent.stored(record.topic(), record.reconsume_times(), key, place);
+            }
+        }
+    }
 }
 
 /// A delayed message's queue entry carries its delivery time instead of a tags code.

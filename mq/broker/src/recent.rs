@@ -1,20 +1,19 @@
 //! The messages stored last, by unique key: finds out whether a send of unknown outcome was applied (ADR 008).
 //!
-//! Derived from the log like the consume queues, but kept in memory only: a resend follows within seconds. It is keyed by
-//! topic and redelivery count too, because a message keeps its unique key on its way through the schedule, half, retry
-//! and dead-letter topics.
+//! Derived from the log like the consume queues, but kept in memory only: a resend follows within seconds, and a member
+//! that starts from a checkpoint recalls the last seconds before it. It is keyed by topic and redelivery count too, because
+//! a message keeps its unique key on its way through the schedule, half, retry and dead-letter topics.
 //!
-//! Every member notes every message, and hardly ever is one asked for. So they are noted in the order of the log, which
-//! costs nothing, and a map is made of them when the first resend comes; it is kept up to date until none has come for
-//! as long as a message is remembered.
+//! Every member notes every message, and hardly ever is one asked for; but then, after an election, many at once. So noting
+//! one is two writes: each message points to the one before it in its bucket, and nothing is ever removed from a bucket,
+//! because what is too old to be remembered ends the way back.
 
-use hashbrown::HashMap;
 use mq_base::env::random::HashState;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-/// How many messages are remembered.
+/// How many messages are remembered; as many buckets.
 const REMEMBERED_MAX: usize = 262_144;
 
 /// Where a message was stored.
@@ -23,56 +22,64 @@ pub type Place = (QueueId, QueueOffset, CommitLogOffset);
 /// The memory.
 #[derive(Default)]
 pub struct Recent {
-    order: VecDeque<(u64, Place)>,
-    /// Number of the first message in `order`.
-    first: u64,
+    /// In the order of the log.
+    order: VecDeque<Noted>,
+    /// Number of the next message. Numbers may wrap: only differences count.
+    next: u32,
+    /// Number of the newest message of each bucket; empty until one is stored.
+    newest: Vec<u32>,
     hashes: HashState,
-    index: Option<Index>,
 }
 
-/// Number of the newest message of each fingerprint.
-struct Index {
-    numbers: HashMap<u64, u64, HashState>,
-    /// Messages noted since it was last used.
-    unused: usize,
+struct Noted {
+    fingerprint: u64,
+    offset: QueueOffset,
+    physical: CommitLogOffset,
+    queue: QueueId,
+    /// Number of the message before it in its bucket.
+    before: u32,
 }
 
 impl Recent {
     /// A message was stored.
     pub fn stored(&mut self, topic: &str, reconsume_times: i32, unique_key: &str, place: Place) {
-        let key = self.fingerprint(topic, reconsume_times, unique_key);
-        if self.order.len() == REMEMBERED_MAX
-            && let Some((oldest, _)) = self.order.pop_front()
-        {
-            if let Some(index) = &mut self.index
-                && index.numbers.get(&oldest) == Some(&self.first)
-            {
-                index.numbers.remove(&oldest);
-            }
-            self.first += 1;
+        let fingerprint = self.fingerprint(topic, reconsume_times, unique_key);
+        if self.newest.is_empty() {
+            self.newest = vec![0; REMEMBERED_MAX];
         }
-        let number = self.first + self.order.len() as u64;
-        self.order.push_back((key, place));
-        if let Some(index) = &mut self.index {
-            index.numbers.insert(key, number);
-            index.unused += 1;
-            if index.unused > REMEMBERED_MAX {
-                self.index = None;
-            }
+        if self.order.len() == REMEMBERED_MAX {
+            self.order.pop_front();
         }
+        let (queue, offset, physical) = place;
+        let before = std::mem::replace(&mut self.newest[bucket(fingerprint)], self.next);
+        self.order.push_back(Noted {
+            fingerprint,
+            offset,
+            physical,
+            queue,
+            before,
+        });
+        self.next = self.next.wrapping_add(1);
     }
 
     /// Where a message was stored last.
-    pub fn find(&mut self, topic: &str, reconsume_times: i32, unique_key: &str) -> Option<Place> {
-        let key = self.fingerprint(topic, reconsume_times, unique_key);
-        let (first, order) = (self.first, &self.order);
-        let index = self.index.get_or_insert_with(|| Index {
-            numbers: (first..).zip(order).map(|(number, (key, _))| (*key, number)).collect(),
-            unused: 0,
-        });
-        index.unused = 0;
-        let number = index.numbers.get(&key)?;
-        self.order.get((number - self.first) as usize).map(|(_, place)| *place)
+    pub fn find(&self, topic: &str, reconsume_times: i32, unique_key: &str) -> Option<Place> {
+        let fingerprint = self.fingerprint(topic, reconsume_times, unique_key);
+        let mut number = *self.newest.get(bucket(fingerprint))?;
+        let mut back = 0;
+        loop {
+            let further = self.next.wrapping_sub(number) as usize;
+            // A bucket that was not written for long may point anywhere: the way must lead back, and end.
+            if further <= back || further > self.order.len() {
+                return None;
+            }
+            back = further;
+            let noted = &self.order[self.order.len() - back];
+            if noted.fingerprint == fingerprint {
+                return Some((noted.queue, noted.offset, noted.physical));
+            }
+            number = noted.before;
+        }
     }
 
     fn fingerprint(&self, topic: &str, reconsume_times: i32, unique_key: &str) -> u64 {
@@ -83,6 +90,10 @@ impl Recent {
     pub fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+fn bucket(fingerprint: u64) -> usize {
+    fingerprint as usize % REMEMBERED_MAX
 }
 
 #[cfg(test)]
@@ -118,23 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_forgets_the_oldest_with_and_without_a_map() {
-        let mut recent = Recent::default();
-        let mut number = 0;
-        let mut fill = |recent: &mut Recent, count: usize| {
-            for _ in 0..count {
-                recent.stored("T", 0, &number.to_string(), place(number));
-                number += 1;
-            }
-            number as usize - REMEMBERED_MAX
+    fn it_is_bounded_and_forgets_the_oldest() {
+        let mut recent = Recent {
+            next: u32::MAX - 100_000, // Numbers wrap on the way.
+            ..Recent::default()
         };
-        for count in [REMEMBERED_MAX + 10, 100, REMEMBERED_MAX + 10] {
-            let oldest = fill(&mut recent, count);
-            assert_eq!(recent.index.is_some(), count == 100, "it goes when it is not used");
-            assert_eq!(recent.order.len(), REMEMBERED_MAX);
-            assert_eq!(recent.find("T", 0, &(oldest - 1).to_string()), None);
-            assert_eq!(recent.find("T", 0, &oldest.to_string()), Some(place(oldest as u64)));
-            assert_eq!(recent.index.as_ref().map(|i| i.numbers.len()), Some(REMEMBERED_MAX));
+        let stored = REMEMBERED_MAX as u64 + 1_000;
+        for n in 0..stored {
+            recent.stored("T", 0, &n.to_string(), place(n));
         }
+        assert_eq!(recent.order.len(), REMEMBERED_MAX);
+        for n in 0..stored {
+            let found = recent.find("T", 0, &n.to_string());
+            assert_eq!(found, (n >= 1_000).then(|| place(n)), "{n}");
+        }
+        assert_eq!(recent.find("T", 0, "unknown"), None);
     }
 }

@@ -250,6 +250,8 @@ impl Testbed {
             )
             .unwrap();
         let first = from.last.map_or(log.first(), |last| last.index.next());
+        let covered = log.read(log.first()..first, u64::MAX).unwrap_or_default();
+        covered.iter().for_each(|entry| machine.recall(entry));
         let mut index = first.0.saturating_sub(1);
         let mut next = first;
         while let Some(entry) = log

@@ -30,6 +30,7 @@ impl Application for Nothing {
     fn restore(&mut self, _: Option<&[u8]>, _: CommitLogOffset, _: bool) -> io::Result<()> {
         Ok(())
     }
+    fn recall(&mut self, _: &Entry) {}
 }
 
 impl PeerService for Nothing {

@@ -37,6 +37,10 @@ pub trait Application: Send + 'static {
     /// derived files are cut back to `base`, and true when a snapshot came from the leader because the log below
     /// `base` no longer exists anywhere: then derived files are dropped.
     fn restore(&mut self, state: Option<&[u8]>, base: CommitLogOffset, install: bool) -> io::Result<()>;
+
+    /// Told after a restore, oldest first, of the last entries (some 10 s, at most 64 MiB) that the restored state covers
+    /// already: for what is kept of them in memory only. The log may hold fewer of them.
+    fn recall(&mut self, entry: &Entry);
 }
 
 /// A term of leadership, or the part of it after a void entry.

@@ -23,6 +23,13 @@ use crate::types::{
 /// Most entries applied before waiters are woken.
 const RUN_MAX: usize = 256;
 
+/// How far back the application recalls what a checkpoint covers, in log time ...
+const RECALL: Duration = Duration::from_secs(10);
+/// ... and in bytes of the log, which are read before the member is there.
+const RECALL_BYTES: u64 = 32 << 20;
+/// Bytes of these read at a time.
+const RECALL_READ: u64 = 4 << 20;
+
 /// How often checkpoints are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
@@ -130,6 +137,9 @@ impl StateMachine {
         }
         let begin = newest.as_ref().map_or(Default::default(), |c| c.known.tail.next_offset);
         app.restore(newest.as_ref().map(|c| &c.state[..]), begin, false)?;
+        if let Some(newest) = &newest {
+            recall(&mut *app, &log, newest);
+        }
         let shared = Arc::new(Shared {
             applied: watch::Sender::new(newest.as_ref().map(Checkpoint::last)),
             files,
@@ -275,6 +285,48 @@ impl StateMachine {
     }
 }
 
+/// Tells the application of the last entries before a checkpoint, as far as the log has them. Blocks.
+fn recall(app: &mut dyn Application, log: &Log, checkpoint: &Checkpoint) {
+    let last = checkpoint.last().index;
+    if last < log.first() {
+        return;
+    }
+    let since = checkpoint.log_time_ms - RECALL.as_millis() as i64;
+    let wanted = |index: RaftIndex| {
+        let entry = log.header(index).ok();
+        entry.is_some_and(|entry| {
+            let back = checkpoint
+                .known
+                .tail
+                .next_offset
+                .get()
+                .saturating_sub(entry.offset.get());
+            entry.log_time_ms >= since && back <= RECALL_BYTES
+        })
+    };
+    // Back in growing steps: at worst twice as far as wanted.
+    let (mut first, mut step) = (last, 1);
+    while first > log.first() && wanted(first) {
+        first = RaftIndex(first.0.saturating_sub(step)).max(log.first());
+        step *= 2;
+    }
+    let mut next = first;
+    while next <= last {
+        match log.read(next..last.next(), RECALL_READ) {
+            Ok(entries) if !entries.is_empty() => {
+                let batches = entries.iter().filter(|entry| entry.kind() == EntryKind::Batch);
+                batches.for_each(|entry| app.recall(entry));
+                next = RaftIndex(next.0 + entries.len() as u64);
+            }
+            Ok(_) => break,
+            Err(error) => {
+                tracing::warn!(%error, "what was stored last is not recalled: a send that is tried again now may be stored twice");
+                break;
+            }
+        }
+    }
+}
+
 /// Whether the log holds the last entry of a checkpoint, or begins or ends with it.
 fn covers(log: &Log, checkpoint: &Checkpoint) -> bool {
     let (base, tail, last) = (log.base(), log.tail(), checkpoint.last());
@@ -384,7 +436,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         let last = checkpoint.last();
         // The state first: if this ends half-way, the checkpoint is beyond the log and is not used.
-        let mut app = self
+        let app = self
             .app
             .take()
             .ok_or_else(|| io::Error::other("the application was lost"))?;
@@ -400,11 +452,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.log.reset(checkpoint.known.tail, done);
             reset.await?;
         }
-        let base = checkpoint.known.tail.next_offset;
-        let state = checkpoint.state.clone();
+        let (log, to) = (self.log.clone(), checkpoint.clone());
         let restore = task::spawn_blocking("restore", move || {
-            let result = app.get_mut().restore(Some(&state), base, true);
-            let app = app.into_inner();
+            let mut app = app.into_inner();
+            let result = app.restore(Some(&to.state), to.known.tail.next_offset, true);
+            if continues && result.is_ok() {
+                recall(&mut *app, &log, &to);
+            }
             (app, result)
         });
         let (app, result) = restore.await.map_err(io::Error::other)?;

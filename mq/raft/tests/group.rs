@@ -24,6 +24,24 @@ fn one_member_alone_founds_its_group_and_keeps_what_it_wrote() {
     assert_eq!(member.list(), before);
 }
 
+/// A checkpoint does not hold what an application keeps of the last moments in memory.
+#[test]
+fn a_member_that_starts_from_a_checkpoint_recalls_what_came_before_it() {
+    logging();
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member::start(configs(dir.path(), 1).remove(0));
+    eventually("leads", || member.leads().then_some(()));
+    (0..100).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
+    let member = Member::start(member.stop()); // The checkpoint of the stop covers everything.
+    eventually("leads again", || member.leads().then_some(()));
+    assert_eq!(*member.words.heard.lock(), (0..100).collect::<Vec<_>>());
+    assert_eq!(member.words.restored.load(std::sync::atomic::Ordering::SeqCst), 1);
+    (100..110).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
+    let member = Member::start(member.kill());
+    eventually("leads once more", || member.leads().then_some(()));
+    assert_eq!(*member.words.heard.lock(), (0..110).collect::<Vec<_>>());
+}
+
 #[test]
 fn three_members_found_a_group_and_hold_the_same_list() {
     logging();

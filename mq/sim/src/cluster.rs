@@ -1,11 +1,12 @@
 //! The driver: steps the simulation, plays the supervisor of every machine, does what the plan says, and watches.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mq_base::env::bug::Bug;
+use mq_base::env::disk::Disk;
 use mq_base::env::sim::{Fault as DiskFault, SimDisk, World, enter};
 use mq_broker::broker::Broker;
 use mq_store::inspect::{InspectOptions, inspect};
@@ -289,11 +290,12 @@ impl Cluster {
                 State::NotStarted(reason) => {
                     self.note(format!("n{n} does not start: {reason}"));
                     self.crash(n, false);
-                    if self.damaged.remove(&n) {
+                    // A planned I/O error or a full disk may strike at the start as well; a later start is without it.
+                    let passes = self.full.contains(&n) || reason.contains("os error 5");
+                    if !passes && self.damaged.remove(&n) {
                         // What an operator does with a member that says so.
                         self.wipe(n);
-                    } else if !self.full.contains(&n) && !reason.contains("os error 5") {
-                        // A planned I/O error may strike at the start as well; the next start is without it.
+                    } else if !passes {
                         self.complain(format!("n{n} does not start: {reason}"));
                     }
                     self.later(RETRY_MS, Later::Start(n));
@@ -445,7 +447,8 @@ impl Cluster {
         ready.pop()
     }
 
-    /// All members run, are voters under the ids they have now, and are close behind the leader.
+    /// All members run, are voters under the ids they have now, are close behind the leader, and none of them lacks what it
+    /// acknowledged before a power cut.
     pub fn settled(&self) -> bool {
         let Some((_, leader)) = self.leader() else { return false };
         let Some(group) = leader.group() else { return false };
@@ -462,10 +465,13 @@ impl Cluster {
             .filter_map(|m| Some(m.broker()?.own_id()?.0))
             .collect();
         let near = |member: &mq_raft::MemberStatus| member.lag.unwrap_or(0) < 100;
+        let cautious = Path::new(STORE).join("commitlog/cautious");
         ids.len() == MEMBERS
             && voters == ids.iter().copied().collect()
             && status.members.iter().all(near)
-            && self.machines[..MEMBERS].iter().all(|m| m.state() == State::Up)
+            && self.machines[..MEMBERS]
+                .iter()
+                .all(|m| m.state() == State::Up && !m.disk().exists(&cautious))
     }
 
     fn pick(&mut self, who: Who) -> usize {

@@ -180,10 +180,7 @@ fn drain(cluster: &mut Cluster, history: &Arc<History>) -> anyhow::Result<()> {
         let Some((_, leader)) = cluster.leader() else {
             return false;
         };
-        let applied = leader.group().and_then(|group| group.status().applied);
-        let members = cluster.members().iter();
-        let level = members.filter_map(|machine| machine.broker()?.group()?.status().applied);
-        level.filter(|at| Some(*at) == applied).count() == MEMBERS
+        is_level(cluster)
             && !history.is_undecided()
             && leader.view.state().halves.is_empty()
             && history.read_to_the_end(&leader)
@@ -199,6 +196,14 @@ fn drain(cluster: &mut Cluster, history: &Arc<History>) -> anyhow::Result<()> {
         cluster.step()?;
     }
     Ok(())
+}
+
+/// All members have applied the same entries.
+fn is_level(cluster: &Cluster) -> bool {
+    let members = cluster.members().iter();
+    let mut applied = members.map(|machine| Some(machine.broker()?.group()?.status().applied));
+    let first = applied.next().flatten();
+    first.is_some() && applied.all(|at| at == first)
 }
 
 /// Members that name the leader that most of them name.
@@ -225,6 +230,10 @@ fn look(cluster: &mut Cluster, history: &History, healing: Healing) -> anyhow::R
             "a damaged log is not repaired after {MEND_MS} simulated ms"
         );
         (0..50).try_for_each(|_| cluster.step())?;
+    }
+    // An entry that a broker made by itself may be on its way. If it never arrives, that is for the judges.
+    while !is_level(cluster) && cluster.now_ms() < until {
+        cluster.step()?;
     }
     let mut lives = Vec::new();
     for machine in cluster.members() {

@@ -39,7 +39,7 @@ impl DataPath {
     fn stored_before(&self, request: &Request, ready: &Ready) -> Option<(QueueId, Appended)> {
         let header = SendMessageHeader::decode_for(request.command.code, &request.command.ext).ok()?;
         let tries = header.reconsume_times.unwrap_or(0);
-        let mut recent = self.view.recent();
+        let recent = self.view.recent();
         // One message object may have been sent to several queues: where the client names the queue, only that one counts.
         let named = QueueId::from_wire(header.queue_id) == Some(ready.shown_queue);
         let found = |key: &String| {

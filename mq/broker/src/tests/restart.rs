@@ -89,3 +89,24 @@ async fn a_checkpoint_and_the_log_behind_it_lead_to_the_same_state() {
     let found = bed.call(Command::request(code::QUERY_MESSAGE, &query)).await;
     assert_eq!(seen(&found.body).len(), 25, "each once");
 }
+
+/// The leader stored it, took a checkpoint, died before its answer got out, and leads again.
+#[tokio::test(start_paused = true)]
+async fn a_message_from_before_the_checkpoint_is_not_stored_again_by_a_resend() {
+    let world = World::new("n0", 9);
+    let bed = Testbed::on(&world, Settings::defaults(), 1 << 20, None);
+    topic(&bed, "T", 1).await;
+    let header = SendMessageHeader {
+        properties: properties(&[("UNIQ_KEY", "once")]),
+        ..send_header("T")
+    };
+    let first: SendMessageResponse = ok(&bed.call(send_command(header.clone(), b"m")).await);
+    let checkpoint = bed.solo.durable_checkpoint();
+    settle(bed).await;
+
+    let bed = Testbed::on(&world, Settings::defaults(), 1 << 20, Some(checkpoint));
+    let again = bed.send_as(send_command(header, b"m"), true).recv().await.unwrap();
+    let again: SendMessageResponse = ok(&again);
+    assert_eq!((again.msg_id, again.queue_offset), (first.msg_id, first.queue_offset));
+    assert_eq!(pull_all(&bed, "T", 0, 0).await.len(), 1);
+}

@@ -26,7 +26,7 @@ const WINDOW: usize = 4;
 /// A connection on which nothing moves for this long while an answer is due is given up. Longer than a slow disk takes
 /// for a flush; the heartbeat connection notices a dead peer much earlier.
 const STALL: Duration = Duration::from_secs(5);
-/// An abandoned session leaves its connection open if the peer was heard within this time.
+/// An abandoned session leaves its connection open if the peer has not been silent for longer than this.
 const FRESH: Duration = Duration::from_millis(500);
 
 /// Pause after a failed dial. openraft's own back-off takes place where it feeds our input, which is never read then: a
@@ -41,7 +41,9 @@ pub fn unreachable(error: impl std::fmt::Display) -> RPCError<TypeConfig> {
 struct Link {
     dialed: Dialed,
     session: u32,
-    heard: clock::Instant,
+    /// Since when an answer is due and nothing came, over all sessions: a heartbeat's session is over before a connection can be
+    /// told from a slow one.
+    silent_since: Option<clock::Instant>,
 }
 
 /// Replication to one peer, or its heartbeats.
@@ -86,7 +88,7 @@ impl Appender {
                 Link {
                     dialed,
                     session: 0,
-                    heard: clock::now(),
+                    silent_since: None,
                 }
             }
         };
@@ -128,6 +130,9 @@ where
             // answers in this session.
             self.input_done = true;
             self.answered = self.sent;
+            if let Some(link) = &mut self.link {
+                link.silent_since = None;
+            }
         }
         if step.is_err() {
             self.link = None;
@@ -142,17 +147,14 @@ where
                 return None;
             }
             let link = self.link.as_mut()?;
-            let stalled = link.heard + STALL;
+            let stalled = link.silent_since.map_or_else(clock::now, |since| since + STALL);
             let may_send = !self.input_done && (waiting as usize) < WINDOW;
             tokio::select! {
                 biased;
                 frame = link.dialed.reader.next() => match frame {
-                    Ok(Some(frame)) => {
-                        link.heard = clock::now();
-                        if let Some(step) = self.answer(frame) {
-                            return Some(step);
-                        }
-                    }
+                    Ok(Some(frame)) => if let Some(step) = self.answer(frame) {
+                        return Some(step);
+                    },
                     Ok(None) => return Some(Err(unreachable("connection closed"))),
                     Err(error) => return Some(Err(unreachable(error))),
                 },
@@ -171,18 +173,17 @@ where
 
     fn answer(&mut self, frame: Frame) -> Option<Step> {
         let (session, number) = ((frame.id >> 32) as u32, frame.id as u32);
-        let current = self.link.as_ref().map(|link| link.session);
+        let link = self.link.as_mut()?;
         if frame.kind != Kind::Appended {
             return Some(Err(unreachable("unexpected frame on an append connection")));
         }
-        if Some(session) != current {
-            return None;
-        }
-        if number != self.answered {
+        let current = session == link.session;
+        if current && number != self.answered {
             return Some(Err(unreachable("append answers out of order")));
         }
-        self.answered += 1;
-        Some(decode_appended(&frame.body).map_err(unreachable))
+        self.answered += u32::from(current);
+        link.silent_since = (self.sent != self.answered).then(clock::now);
+        current.then(|| decode_appended(&frame.body).map_err(unreachable))
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Result<(), RPCError<TypeConfig>> {
@@ -197,9 +198,7 @@ where
                 Body::Made(_) => return Err(unreachable("entry was not read from the log")),
             }
         }
-        if self.sent == self.answered {
-            link.heard = clock::now(); // The clock of a stall starts with the question.
-        }
+        link.silent_since.get_or_insert_with(clock::now);
         let id = u64::from(link.session) << 32 | u64::from(self.sent);
         self.writing = true;
         let written = clock::timeout(
@@ -221,9 +220,61 @@ impl<S> Drop for Session<S> {
     /// Gives the connection back unless it is broken, in the middle of a frame, or silent.
     fn drop(&mut self) {
         let Some(link) = self.link.take() else { return };
-        let silent = self.sent != self.answered && link.heard.elapsed() > FRESH;
+        let silent = link.silent_since.is_some_and(|since| since.elapsed() > FRESH);
         if !self.writing && !silent {
             *self.home.lock() = Some(link);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dial::greet;
+    use super::super::dial::tests::local;
+    use super::super::message::encode_appended;
+    use super::*;
+    use crate::types::Vote;
+    use mq_base::env::net::TcpListener;
+    use mq_base::env::task;
+
+    /// A leader without fresh heartbeats may not serve. Answers that were lost do not come again before TCP sends them again,
+    /// which may take minutes, and no single heartbeat waits long enough to tell.
+    #[tokio::test]
+    async fn heartbeats_go_over_a_new_connection_when_the_old_one_does_not_answer() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let member = local(&other, true);
+        let serving = task::spawn("peer", async move {
+            let _silent = greet(&member, listener.accept().await.unwrap().0).await.unwrap();
+            let mut second = greet(&member, listener.accept().await.unwrap().0)
+                .await
+                .unwrap()
+                .unwrap();
+            while let Ok(Some(append)) = second.reader.next().await {
+                let answer = frame::encode(Kind::Appended, append.id, [encode_appended(&Ok(None))]);
+                frame::write(&mut second.writer, answer).await.unwrap();
+            }
+        });
+        let mut leader = local(&dir, true);
+        leader.member.id = NodeId(2);
+        leader.member.slot = "n1".into();
+        let appender = Appender::new(Arc::new(leader), NodeId(1), addr, Duration::from_secs(5));
+        let started = clock::now();
+        loop {
+            let heartbeat = AppendEntriesRequest {
+                vote: Vote::new_committed(1, 2),
+                prev_log_id: None,
+                entries: vec![],
+                leader_commit: None,
+            };
+            let session = appender.session(futures_util::stream::iter([heartbeat])).await.unwrap();
+            if let Ok(answer) = clock::timeout(Duration::from_millis(100), session.next()).await {
+                assert!(matches!(answer, Some((Ok(Ok(None)), _))));
+                break;
+            }
+            assert!(started.elapsed() < STALL, "the silent connection is still in use");
+        }
+        serving.abort();
     }
 }

@@ -300,7 +300,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let member = local(&other, true);
-        let serving = tokio::spawn(async move {
+        let serving = task::spawn("peer", async move {
             let silent = greet(&member, listener.accept().await.unwrap().0).await.unwrap();
             let mut second = greet(&member, listener.accept().await.unwrap().0)
                 .await

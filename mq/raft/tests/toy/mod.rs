@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 #[derive(Clone, Default)]
 pub struct Words {
     pub list: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Words that this process was told of, by whatever way.
+    pub heard: Arc<Mutex<Vec<u64>>>,
     pub restored: Arc<AtomicU64>,
     pub installed: Arc<AtomicU64>,
 }
@@ -35,6 +37,8 @@ impl Application for Words {
             let word = u64::from_be_bytes(item.body[..8].try_into().unwrap());
             list.push((word, item.offset.get()));
         }
+        drop(list);
+        self.recall(entry);
     }
     fn applied(&mut self, _: LogId) {}
     fn prepare_checkpoint(&mut self) -> SyncDerived {
@@ -57,7 +61,14 @@ impl Application for Words {
         *self.list.lock() = words.collect();
         self.restored.fetch_add(u64::from(state.is_some()), Ordering::SeqCst);
         self.installed.fetch_add(u64::from(install), Ordering::SeqCst);
+        self.heard.lock().clear();
         Ok(())
+    }
+    fn recall(&mut self, entry: &Entry) {
+        let words = entry
+            .items()
+            .map(|item| u64::from_be_bytes(item.body[..8].try_into().unwrap()));
+        self.heard.lock().extend(words);
     }
 }
 
