@@ -45,6 +45,12 @@ async fn step(path: &Arc<DataPath>) -> io::Result<()> {
     let Some(mut line) = line(&segments, &settings, used, path.view.log_now_ms()) else {
         return Ok(());
     };
+    // What lies below the line was appended, and what follows goes by what is applied.
+    let (reply, applied) = Reply::channel();
+    path.judge.ask(Ask::Barrier(reply));
+    if !matches!(applied.await, Ok(Ok(()))) {
+        return Ok(()); // This member leads no longer.
+    }
     if let Some(timer) = oldest_timer(path).await? {
         line = line.min(timer);
     }
