@@ -64,7 +64,7 @@ impl Terminations {
         })
     }
 
-    /// Waits for the next one. Those that came since the last call count, as one.
+    /// Waits for the next one. Those of a kind that came since the last call count as one.
     pub async fn next(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
     }

@@ -5,8 +5,8 @@
 //! a message keeps its unique key on its way through the schedule, half, retry and dead-letter topics.
 //!
 //! Every member notes every message, and hardly ever is one asked for; but then, after an election, many at once. So noting
-//! one is two writes: each message points to the one before it in its bucket, and nothing is ever removed from a bucket,
-//! because what is too old to be remembered ends the way back.
+//! one is two writes: each message points to the one before it in its bucket. Nothing is ever removed from a bucket: the
+//! walk back ends at the first message that is no longer remembered.
 
 use mq_base::env::random::HashState;
 use mq_message::{CommitLogOffset, QueueId, QueueOffset};
@@ -69,7 +69,7 @@ impl Recent {
         let mut back = 0;
         loop {
             let further = self.next.wrapping_sub(number) as usize;
-            // A bucket that was not written for long may point anywhere: the way must lead back, and end.
+            // A bucket that was not written for long may point anywhere: the walk must lead back, and end.
             if further <= back || further > self.order.len() {
                 return None;
             }

@@ -133,8 +133,9 @@ async fn stop(
 /// Waits until `until`; true if this process was told to stop meanwhile.
 async fn wait_or_stop(until: Instant, terminations: &mut Terminations) -> bool {
     tokio::select! {
-        () = clock::sleep_until(until) => false,
+        biased;
         () = terminations.next() => true,
+        () = clock::sleep_until(until) => false,
     }
 }
 
@@ -145,9 +146,14 @@ fn pause(young_deaths: u32) -> Duration {
     }
 }
 
+/// Whether a supervisor has started this process.
+pub fn is_supervised() -> bool {
+    std::env::var_os(SUPERVISED).is_some()
+}
+
 /// In a supervised broker: end politely when the supervisor is killed, since nobody would hold its sockets any more.
 pub fn die_with_supervisor() {
-    if std::env::var_os(SUPERVISED).is_some()
+    if is_supervised()
         && let Err(error) = set_parent_process_death_signal(Some(Signal::TERM))
     {
         tracing::warn!(%error, "ask for a signal when the supervisor dies");

@@ -101,17 +101,16 @@ fn java_5_3_3_across_kills_of_the_leader() {
 }
 
 /// This client forgets a request that waits on a connection if another thread connects anew in the moment in which it ends
-/// (`docs/adr/017-dead-addresses.md`). Such a send waits for its time-out; nothing else may fail.
+/// (`docs/adr/017-dead-addresses.md`): rarely, and then that send waits for its time-out while the other threads go on.
 #[test]
 fn java_4_9_8_across_kills_of_the_leader() {
     let mut faults = Faults::java("4.9.8");
     leader_killed(&mut faults);
     let failed = faults.end_without_silence();
     let statistics = faults.run.statistics("across-kill").unwrap();
-    let forgotten = statistics["timed_out_sends"];
-    assert_eq!(failed, forgotten, "plain sends failed before their time-out");
-    assert!(forgotten <= kills() as u64, "the client forgot {forgotten} sends");
-    // The brokers answered the other threads meanwhile.
+    let timed_out = statistics["timed_out_sends"];
+    assert_eq!(failed, timed_out, "plain sends failed before their time-out");
+    assert!(timed_out <= kills() as u64 / 3, "{timed_out} sends timed out");
     assert!(statistics["longest_gap_ms"] < SEND_TIMEOUT_MS, "nobody was served");
 }
 

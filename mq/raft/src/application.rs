@@ -38,7 +38,7 @@ pub trait Application: Send + 'static {
     /// `base` no longer exists anywhere: then derived files are dropped.
     fn restore(&mut self, state: Option<&[u8]>, base: CommitLogOffset, install: bool) -> io::Result<()>;
 
-    /// Told after a restore, oldest first, of the last entries (some 10 s, at most 64 MiB) that the restored state covers
+    /// Told after a restore, oldest first, of the last entries (10 s, at most 32 MiB) that the restored state covers
     /// already: for what is kept of them in memory only. The log may hold fewer of them.
     fn recall(&mut self, entry: &Entry);
 }

@@ -1,7 +1,8 @@
 //! Checkpoints: the replicated state at one entry, with what Raft needs to go on from there.
 //!
 //! ```text
-//! 49 bytes place in the log (`mq_store::Known`) | i64 log time | last log id and membership (`codec`) | state
+//! 49 bytes place in the log (`mq_store::Known`) | 49 bytes place from which to recall | i64 log time
+//! last log id and membership (`codec`) | state
 //! ```
 //! Big-endian, in the store's checkpoint files. The newest one is for restarts. An *anchor* is the state where a segment
 //! ends: one per retained segment, because any of them may become the beginning of the log, and is then the snapshot
@@ -25,7 +26,9 @@ use crate::types::{SnapshotMeta, from_raft};
 pub struct Checkpoint {
     /// The last entry it covers, and where the log goes on.
     pub known: Known,
-    /// Clock of that entry.
+    /// Of the entries that it covers, those from here on are recalled at a restart (`recall`).
+    pub recall: Known,
+    /// Clock of the last entry.
     pub log_time_ms: i64,
     /// Last log id and membership.
     pub meta: SnapshotMeta,
@@ -38,6 +41,7 @@ impl Checkpoint {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(256 + self.state.len());
         out.extend_from_slice(&self.known.encode());
+        out.extend_from_slice(&self.recall.encode());
         out.u64(self.log_time_ms as u64);
         put_meta(&mut out, &self.meta);
         out.extend_from_slice(&self.state);
@@ -47,7 +51,8 @@ impl Checkpoint {
     /// From bytes; the state shares them.
     pub fn decode(payload: &Bytes) -> Result<Checkpoint, Malformed> {
         let mut take = Take(payload);
-        let known = Known::decode(take.bytes(Known::ENCODED_LEN)?).ok_or(Malformed("checkpoint: place"))?;
+        let mut place = || Known::decode(take.bytes(Known::ENCODED_LEN)?).ok_or(Malformed("checkpoint: place"));
+        let (known, recall) = (place()?, place()?);
         let log_time_ms = take.u64()? as i64;
         let meta = take_meta(&mut take)?;
         if known.tail.last.is_none() || known.tail.last != meta.last_log_id.as_ref().map(from_raft) {
@@ -55,6 +60,7 @@ impl Checkpoint {
         }
         Ok(Checkpoint {
             known,
+            recall,
             log_time_ms,
             meta,
             state: payload.slice_ref(take.0),
@@ -194,11 +200,13 @@ mod tests {
             next_offset: (index * 900).into(),
             previous_hash: 7,
         };
+        let known = Known {
+            offset: (index * 900 - 64).into(),
+            tail,
+        };
         Checkpoint {
-            known: Known {
-                offset: (index * 900 - 64).into(),
-                tail,
-            },
+            known,
+            recall: known,
             log_time_ms: -5,
             meta: SnapshotMeta {
                 last_log_id: Some(to_raft(last)),

@@ -22,6 +22,7 @@ mod log_adapter;
 mod log_clock;
 mod peer;
 mod proposer;
+mod recall;
 mod repair;
 mod runtime;
 mod start;

@@ -16,19 +16,13 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::application::{Application, SyncDerived};
 use crate::checkpoint::{Checkpoint, Files, Kind};
+use crate::recall::RecentPlaces;
 use crate::types::{
     Body, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Written, membership_of, to_raft,
 };
 
 /// Most entries applied before waiters are woken.
 const RUN_MAX: usize = 256;
-
-/// How far back the application recalls what a checkpoint covers, in log time ...
-const RECALL: Duration = Duration::from_secs(10);
-/// ... and in bytes of the log, which are read before the member is there.
-const RECALL_BYTES: u64 = 32 << 20;
-/// Bytes of these read at a time.
-const RECALL_READ: u64 = 4 << 20;
 
 /// How often checkpoints are taken.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +102,7 @@ pub struct StateMachine {
     rhythm: Rhythm,
     /// After the last applied entry.
     at: Option<Known>,
+    recent: RecentPlaces,
     log_time_ms: i64,
     membership: StoredMembership,
     bytes_since: u64,
@@ -137,9 +132,7 @@ impl StateMachine {
         }
         let begin = newest.as_ref().map_or(Default::default(), |c| c.known.tail.next_offset);
         app.restore(newest.as_ref().map(|c| &c.state[..]), begin, false)?;
-        if let Some(newest) = &newest {
-            recall(&mut *app, &log, newest);
-        }
+        let recent = newest.as_ref().map(|c| RecentPlaces::recall(c, &log, &mut *app));
         let shared = Arc::new(Shared {
             applied: watch::Sender::new(newest.as_ref().map(Checkpoint::last)),
             files,
@@ -157,6 +150,7 @@ impl StateMachine {
             jobs,
             rhythm,
             at: newest.as_ref().map(|c| c.known),
+            recent: recent.unwrap_or_default(),
             log_time_ms: newest.as_ref().map_or(0, |c| c.log_time_ms),
             membership: newest.map_or_else(Default::default, |c| c.meta.last_membership),
             bytes_since: 0,
@@ -220,7 +214,9 @@ impl StateMachine {
             }
             EntryKind::Blank | EntryKind::Void => {}
         }
-        self.at = Some(Known::of(entry));
+        let known = Known::of(entry);
+        self.recent.applied(known, entry.log_time_ms());
+        self.at = Some(known);
         self.log_time_ms = entry.log_time_ms();
         self.bytes_since += entry.len() as u64;
         Ok(())
@@ -256,6 +252,7 @@ impl StateMachine {
             sync,
             checkpoint: Checkpoint {
                 known,
+                recall: self.recent.first().unwrap_or(known),
                 log_time_ms,
                 meta,
                 state,
@@ -282,48 +279,6 @@ impl StateMachine {
         Ok(self
             .job(Kind::Recent)?
             .map(|job| -> SyncDerived { Box::new(move || shared.save(job)) }))
-    }
-}
-
-/// Tells the application of the last entries before a checkpoint, as far as the log has them. Blocks.
-fn recall(app: &mut dyn Application, log: &Log, checkpoint: &Checkpoint) {
-    let last = checkpoint.last().index;
-    if last < log.first() {
-        return;
-    }
-    let since = checkpoint.log_time_ms - RECALL.as_millis() as i64;
-    let wanted = |index: RaftIndex| {
-        let entry = log.header(index).ok();
-        entry.is_some_and(|entry| {
-            let back = checkpoint
-                .known
-                .tail
-                .next_offset
-                .get()
-                .saturating_sub(entry.offset.get());
-            entry.log_time_ms >= since && back <= RECALL_BYTES
-        })
-    };
-    // Back in growing steps: at worst twice as far as wanted.
-    let (mut first, mut step) = (last, 1);
-    while first > log.first() && wanted(first) {
-        first = RaftIndex(first.0.saturating_sub(step)).max(log.first());
-        step *= 2;
-    }
-    let mut next = first;
-    while next <= last {
-        match log.read(next..last.next(), RECALL_READ) {
-            Ok(entries) if !entries.is_empty() => {
-                let batches = entries.iter().filter(|entry| entry.kind() == EntryKind::Batch);
-                batches.for_each(|entry| app.recall(entry));
-                next = RaftIndex(next.0 + entries.len() as u64);
-            }
-            Ok(_) => break,
-            Err(error) => {
-                tracing::warn!(%error, "what was stored last is not recalled: a send that is tried again now may be stored twice");
-                break;
-            }
-        }
     }
 }
 
@@ -456,14 +411,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let restore = task::spawn_blocking("restore", move || {
             let mut app = app.into_inner();
             let result = app.restore(Some(&to.state), to.known.tail.next_offset, true);
-            if continues && result.is_ok() {
-                recall(&mut *app, &log, &to);
-            }
-            (app, result)
+            let recent = match &result {
+                Ok(()) if continues => RecentPlaces::recall(&to, &log, &mut *app),
+                _ => RecentPlaces::default(),
+            };
+            (app, result.map(|()| recent))
         });
         let (app, result) = restore.await.map_err(io::Error::other)?;
         self.app = Some(Mutex::new(app));
-        result?;
+        self.recent = result?;
         self.at = Some(checkpoint.known);
         self.log_time_ms = checkpoint.log_time_ms;
         self.membership = checkpoint.meta.last_membership;

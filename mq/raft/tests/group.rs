@@ -31,15 +31,15 @@ fn a_member_that_starts_from_a_checkpoint_recalls_what_came_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let member = Member::start(configs(dir.path(), 1).remove(0));
     eventually("leads", || member.leads().then_some(()));
-    (0..100).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
+    (0..20).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
     let member = Member::start(member.stop()); // The checkpoint of the stop covers everything.
     eventually("leads again", || member.leads().then_some(()));
-    assert_eq!(*member.words.heard.lock(), (0..100).collect::<Vec<_>>());
+    assert_eq!(*member.words.heard.lock(), (0..20).collect::<Vec<_>>());
     assert_eq!(member.words.restored.load(std::sync::atomic::Ordering::SeqCst), 1);
-    (100..110).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
+    (20..25).for_each(|word| assert!(matches!(member.write(word), Said::At(_))));
     let member = Member::start(member.kill());
     eventually("leads once more", || member.leads().then_some(()));
-    assert_eq!(*member.words.heard.lock(), (0..110).collect::<Vec<_>>());
+    assert_eq!(*member.words.heard.lock(), (0..25).collect::<Vec<_>>());
 }
 
 #[test]

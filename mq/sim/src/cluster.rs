@@ -291,7 +291,7 @@ impl Cluster {
                     self.note(format!("n{n} does not start: {reason}"));
                     self.crash(n, false);
                     // A planned I/O error or a full disk may strike at the start as well; a later start is without it.
-                    let passes = self.full.contains(&n) || reason.contains("os error 5");
+                    let passes = self.full.contains(&n) || reason.contains("(os error 5)");
                     if !passes && self.damaged.remove(&n) {
                         // What an operator does with a member that says so.
                         self.wipe(n);

@@ -195,7 +195,7 @@ fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         let mut terminations = Terminations::listen().context("handle signals")?;
         let running = tokio::select! {
             running = run::start(settings, sockets()?) => running?,
-            () = terminations.next() => return Ok(ExitCode::SUCCESS), // Nothing was promised to anybody yet.
+            () = terminations.next() => return Ok(ExitCode::SUCCESS), // As after a kill: what was promised is durable.
         };
         tokio::select! {
             biased;
@@ -207,7 +207,9 @@ fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
                 let drain = Duration::from_secs(running.broker.settings().drain_seconds);
                 tokio::select! {
                     () = running.stop(drain) => tracing::info!("stopped"),
-                    () = terminations.next() => tracing::warn!("stopped at once by a second signal"),
+                    // Ctrl-C and systemd reach both processes, and the supervisor passes the signal on: it is the same one. A
+                    // second one makes the supervisor kill.
+                    () = terminations.next(), if !supervise::is_supervised() => tracing::warn!("stopped at once by a second signal"),
                 }
                 Ok(ExitCode::SUCCESS)
             }

@@ -26,7 +26,8 @@ const WINDOW: usize = 4;
 /// A connection on which nothing moves for this long while an answer is due is given up. Longer than a slow disk takes
 /// for a flush; the heartbeat connection notices a dead peer much earlier.
 const STALL: Duration = Duration::from_secs(5);
-/// An abandoned session leaves its connection open if the peer has not been silent for longer than this.
+/// An abandoned session leaves its connection open if the peer has not been silent for longer than this. A disk that stalls
+/// costs heartbeats their connection again and again, and nothing else: answers that late count for nothing anyway.
 const FRESH: Duration = Duration::from_millis(500);
 
 /// Pause after a failed dial. openraft's own back-off takes place where it feeds our input, which is never read then: a
@@ -41,8 +42,8 @@ pub fn unreachable(error: impl std::fmt::Display) -> RPCError<TypeConfig> {
 struct Link {
     dialed: Dialed,
     session: u32,
-    /// Since when an answer is due and nothing came, over all sessions: a heartbeat's session is over before a connection can be
-    /// told from a slow one.
+    /// Since when an answer is due and nothing came, over all sessions: a heartbeat's session is over before a dead
+    /// connection can be told from a slow one.
     silent_since: Option<clock::Instant>,
 }
 

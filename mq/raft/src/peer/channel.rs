@@ -24,10 +24,11 @@ const QUEUED_MAX: usize = 32 << 20;
 const CONNECTING_MAX: usize = 256;
 /// Pause after a failed attempt to connect.
 const REDIAL: Duration = Duration::from_millis(10);
-/// A connection on which a question got no answer, and nothing else came for so long, is given up. Packets that were lost for a
-/// while come again only after a pause that TCP has doubled each time: long after the network is well. Votes are answered at
-/// once or never, so on their channel any unanswered question will do.
+/// A connection on which answers are due and nothing comes for so long is given up. Packets that were lost for a while come again
+/// only after a pause that TCP has doubled each time: long after the network is well.
 const SILENT: Duration = Duration::from_secs(5);
+/// The same where elections take place, which nobody can wait for.
+const SILENT_IN_ELECTIONS: Duration = Duration::from_millis(200);
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +75,8 @@ struct Link {
     out: mpsc::Sender<Pieces>,
     answers: Arc<Answers>,
     queued: Arc<AtomicUsize>,
-    /// When an answer came last, or the connection was made.
-    heard: Arc<Mutex<clock::Instant>>,
+    /// Since when an answer is due and nothing came.
+    silent_since: Arc<Mutex<Option<clock::Instant>>>,
     next_id: AtomicU64,
     tasks: [task::TaskHandle; 1],
 }
@@ -119,7 +120,6 @@ impl Channel {
     pub async fn ask(&self, ask: Ask, timeout: Duration) -> Result<Bytes, AskError> {
         let deadline = clock::now() + timeout;
         let link = self.link().await?;
-        let asked = clock::now();
         let id = link.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
@@ -134,7 +134,8 @@ impl Channel {
             id,
         };
         link.send(frame::encode(Kind::Ask, id, ask.encode()))?;
-        let left = deadline.saturating_duration_since(asked);
+        link.silent_since.lock().get_or_insert_with(clock::now);
+        let left = deadline.saturating_duration_since(clock::now());
         let result = clock::timeout(left, answered).await;
         drop(forget);
         match result {
@@ -142,16 +143,22 @@ impl Channel {
             Ok(Ok(Err(reason))) => Err(AskError::Failed(reason)),
             Ok(Err(_)) => Err(AskError::Lost),
             Err(clock::Elapsed) => {
-                self.give_up_if_silent(&link, asked);
+                self.give_up_if_silent(&link);
                 Err(AskError::TimedOut)
             }
         }
     }
 
-    /// After a question of `asked` got no answer: the next one goes over a new connection if this one seems dead.
-    fn give_up_if_silent(&self, link: &Arc<Link>, asked: clock::Instant) {
-        let heard = *link.heard.lock();
-        let silent = heard <= asked && (self.purpose == Purpose::Control || heard.elapsed() >= SILENT);
+    /// After a question got no answer: the next one goes over a new connection if this one seems dead.
+    fn give_up_if_silent(&self, link: &Arc<Link>) {
+        let patience = match self.purpose {
+            Purpose::Control => SILENT_IN_ELECTIONS,
+            _ => SILENT,
+        };
+        let silent = link
+            .silent_since
+            .lock()
+            .is_some_and(|since| since.elapsed() >= patience);
         if silent
             && let Ok(mut dialing) = self.link.try_lock()
             && dialing.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
@@ -223,8 +230,8 @@ impl Link {
         let (out, mut outgoing) = mpsc::channel::<Pieces>(PENDING_MAX);
         let answers = Arc::new(Answers::default());
         let queued = Arc::new(AtomicUsize::new(0));
-        let heard = Arc::new(Mutex::new(clock::now()));
-        let (pending, queue, last) = (answers.clone(), queued.clone(), heard.clone());
+        let silent_since = Arc::new(Mutex::new(None));
+        let (pending, queue, silent) = (answers.clone(), queued.clone(), silent_since.clone());
         let run = task::spawn("peer channel", async move {
             let write = async {
                 while let Some(mut pieces) = outgoing.recv().await {
@@ -239,7 +246,7 @@ impl Link {
                     }
                 }
             };
-            tokio::select! { biased; () = write => {}, () = read_answers(reader, &pending, &last) => {} }
+            tokio::select! { biased; () = write => {}, () = read_answers(reader, &pending, &silent) => {} }
             drop(outgoing); // From here on the link counts as closed.
             pending.lock().clear();
         });
@@ -247,7 +254,7 @@ impl Link {
             out,
             answers,
             queued,
-            heard,
+            silent_since,
             next_id: AtomicU64::new(1),
             tasks: [run],
         }
@@ -271,15 +278,18 @@ impl Link {
     }
 }
 
-async fn read_answers(mut reader: Reader, answers: &Answers, heard: &Mutex<clock::Instant>) {
+async fn read_answers(mut reader: Reader, answers: &Answers, silent_since: &Mutex<Option<clock::Instant>>) {
     while let Ok(Some(frame)) = reader.next().await {
-        *heard.lock() = clock::now();
         let result = match frame.kind {
             Kind::Answer => Ok(frame.body),
             Kind::Failed => Err(String::from_utf8_lossy(&frame.body).into_owned()),
             _ => return,
         };
-        let waiting = answers.lock().remove(&frame.id);
+        let (waiting, more) = {
+            let mut answers = answers.lock();
+            (answers.remove(&frame.id), !answers.is_empty())
+        };
+        *silent_since.lock() = more.then(clock::now);
         if let Some(waiting) = waiting {
             let _ = waiting.send(result);
         }
@@ -323,10 +333,15 @@ mod tests {
             addr,
             Duration::from_secs(5),
         );
-        let first = channel.ask(Ask::LastLog, Duration::from_millis(50)).await;
-        assert!(matches!(first, Err(AskError::TimedOut)), "{first:?}");
-        let second = channel.ask(Ask::LastLog, Duration::from_secs(5)).await;
-        assert_eq!(second.unwrap(), "yes");
+        let started = clock::now();
+        let answer = loop {
+            match channel.ask(Ask::LastLog, Duration::from_millis(100)).await {
+                Err(AskError::TimedOut) => assert!(started.elapsed() < SILENT, "the silent connection is still in use"),
+                answer => break answer,
+            }
+        };
+        assert_eq!(answer.unwrap(), "yes");
+        assert!(started.elapsed() >= SILENT_IN_ELECTIONS, "it was given up at once");
         drop(channel);
         serving.await.unwrap();
     }

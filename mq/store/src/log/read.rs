@@ -12,7 +12,7 @@ use mq_base::env::task;
 use mq_message::CommitLogOffset;
 use parking_lot::Mutex;
 
-use super::{Damage, Depth, Found, Log, Lookup, Scan, SegmentInfo, Shared, Tail, invalid};
+use super::{Damage, Depth, Found, Known, Log, Lookup, Scan, SegmentInfo, Shared, Tail, invalid};
 use crate::entry::{Entry, HEADER_LEN, Header, ITEM_HEADER_LEN, ItemKind, header_hash};
 use crate::position::{RaftIndex, be_u32};
 
@@ -120,6 +120,30 @@ impl Log {
             .notices
             .pass(self.shared.header(index))
             .map(|(header, _)| header)
+    }
+
+    /// Notes where an entry is: reads from it on need not walk there from the beginning of its segment. `None` unless the log
+    /// holds exactly this entry. Blocks.
+    pub fn note_entry(&self, known: &Known) -> Option<Header> {
+        let id = known.tail.last?;
+        let shared = &self.shared;
+        let inside = |state: &super::State| {
+            state.holds(id.index)
+                && known.offset >= state.base.next_offset
+                && known.tail.next_offset <= state.tail.next_offset
+        };
+        if !inside(&shared.state.read()) {
+            return None;
+        }
+        // Damage is for who reads it.
+        let (header, hash) = shared.header_at(known.offset.get(), Some(id.index)).ok()?;
+        let mut state = shared.state.write();
+        let same = header.id == id && after(&header, hash) == known.tail && inside(&state);
+        same.then(|| {
+            let size = shared.segments.segment_bytes;
+            state.sparse.note(id.index.get(), known.offset.get(), size);
+            header
+        })
     }
 
     /// Whether this is a place of the log: then everything the log has before it is the same wherever that is so. Blocks.
