@@ -51,9 +51,14 @@ impl Tail {
             1 => Some(LogId::decode(bytes[1..25].try_into().ok()?)),
             _ => return None,
         };
+        let next_offset = be_u64(bytes, 25);
+        // RocketMQ's offsets are signed; and segments and lengths are added to this one without a check.
+        if next_offset > i64::MAX as u64 {
+            return None;
+        }
         Some(Tail {
             last,
-            next_offset: CommitLogOffset::from(be_u64(bytes, 25)),
+            next_offset: CommitLogOffset::from(next_offset),
             previous_hash: be_u64(bytes, 33),
         })
     }
@@ -97,5 +102,25 @@ impl Known {
             offset: CommitLogOffset::from(be_u64(bytes, 0)),
             tail: Tail::decode(&bytes[8..])?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_beyond_the_address_space_is_no_encoding() {
+        let at = |offset: u64| {
+            let place = Tail {
+                next_offset: offset.into(),
+                ..Tail::default()
+            };
+            Tail::decode(&place.encode())
+        };
+        assert!(at(i64::MAX as u64).is_some());
+        for beyond in [i64::MAX as u64 + 1, u64::MAX - 10, u64::MAX] {
+            assert_eq!(at(beyond), None, "{beyond}");
+        }
     }
 }
