@@ -10,7 +10,10 @@ fuzz_target!(|data: &[u8]| {
     let mut bytes = BytesMut::from(data);
     while let Ok(Some(command)) = Decoder::new(1 << 20).decode(&mut bytes) {
         let again = decode_frame(command.encode()).expect("what was decoded encodes to a frame");
-        assert_eq!((again.code, again.opaque, again.flag), (command.code, command.opaque, command.flag));
+        assert_eq!(
+            (again.code, again.opaque, again.flag),
+            (command.code, command.opaque, command.flag)
+        );
         assert_eq!(again.body, command.body);
     }
 });

@@ -9,7 +9,9 @@ use mq_message::{batch, record};
 fuzz_target!(|data: &[u8]| {
     for view in record::records(data).flatten() {
         let mut again = BytesMut::new();
-        view.to_spec().encode_into(&mut again).expect("what was read can be written");
+        view.to_spec()
+            .encode_into(&mut again)
+            .expect("what was read can be written");
         let _ = (view.tags_code(), view.body_is_intact());
     }
     let _ = batch::items(data).count();

@@ -15,6 +15,9 @@ mod buffers;
 pub mod checkpoint;
 mod container;
 pub mod entry;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod index;
 pub mod inspect;
 pub mod log;

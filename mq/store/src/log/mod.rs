@@ -222,7 +222,7 @@ impl Log {
     }
 
     /// Opens without threads: nothing is written until a test steps the writer.
-    fn open_idle(
+    pub(crate) fn open_idle(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: LogOptions,
