@@ -16,6 +16,9 @@ mod config;
 mod control;
 mod election;
 mod election_driver;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 mod leadership;
 mod log_adapter;
