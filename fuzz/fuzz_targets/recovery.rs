@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mq_base::env::disk::real;
+use mq_message::CommitLogOffset;
 use mq_store::fuzzing::recover;
 use mq_store::{EntryBuilder, EntryKind, Known, Log, LogId, LogOptions, NodeId, RaftIndex, Term, promise};
 
@@ -78,8 +79,10 @@ fuzz_target!(|data: &[u8]| {
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(dir.join("commitlog")).expect("a folder");
     let from = damage(sound, data, &dir);
-    let first = start(&dir, from);
-    let again = start(&dir, from);
+    let (first, end) = start(&dir, from);
+    // A checkpoint that the log does not reach is removed by who wrote it.
+    let from = from.filter(|known| end.is_none_or(|end| known.tail.next_offset <= end));
+    let (again, _) = start(&dir, from);
     assert_eq!(first, again, "a second start finds something else");
 });
 
@@ -135,11 +138,11 @@ fn seal_slot(slot: &mut [u8]) {
     }
 }
 
-/// Everything that can be asked of a log that was just opened, as text.
-fn start(dir: &Path, from: Option<Known>) -> String {
+/// Everything that can be asked of a log that was just opened, as text, and where it ends.
+fn start(dir: &Path, from: Option<Known>) -> (String, Option<CommitLogOffset>) {
     let (log, recovered) = match recover(dir, options(), from) {
         Ok(opened) => opened,
-        Err(error) => return error.to_string(),
+        Err(error) => return (error.to_string(), None),
     };
     let entries = log.read(log.first()..RaftIndex(u64::MAX), 1 << 20);
     if let Ok(entries) = &entries {
@@ -148,8 +151,9 @@ fn start(dir: &Path, from: Option<Known>) -> String {
     }
     let entries = entries.map_err(|error| error.to_string());
     let gap = log.gap(None).map_err(|error| error.to_string());
-    format!(
+    let told = format!(
         "{:?} {:?} {:?} {entries:?} {gap:?}",
         recovered.base, recovered.tail, recovered.damage
-    )
+    );
+    (told, Some(recovered.tail.next_offset))
 }
