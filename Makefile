@@ -25,7 +25,7 @@ check: ## before each commit: format, clippy, unit tests, layers, documents (at 
 bench: ## the table of figures in docs/performance.md, measured on this machine
 	@scripts/bench
 
-soak: ## the long runs: 100 kills, 2,000 simulated clusters (hours)
+soak: ## the long runs: 100 kills, 2,000 simulated clusters, fuzzing (hours)
 	@scripts/soak
 
 setup: ## install what this machine lacks (Debian 12)
