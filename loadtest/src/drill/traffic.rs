@@ -114,9 +114,17 @@ impl Shared {
                 .ok()
                 .map(|sent| (name(&sent.queue), sent.queue_offset.get() + n as u64));
             books.sent(*id, Sent { place, ..blank.clone() });
-            let tries = answer.as_ref().map_or(1, |sent| sent.tries);
-            (1..tries).for_each(|_| books.resent(*id));
+            (1..tries(answer)).for_each(|_| books.resent(*id));
         }
+    }
+}
+
+/// How often the client sent it. Each try may have been stored, whatever came of the last one.
+fn tries(answer: &Result<SendResult, SendError>) -> u32 {
+    match answer {
+        Ok(sent) => sent.tries,
+        Err(SendError::Call { tries, .. }) => *tries,
+        Err(SendError::Message(_)) => 0,
     }
 }
 
@@ -319,10 +327,10 @@ async fn transactions(
         };
         let place = answer.map(|sent| sent.send);
         let mut guard = shared.books.lock();
-        if let Ok(half) = &place {
+        if place.is_ok() {
             guard.1.push(Instant::now());
-            (1..half.tries).for_each(|_| guard.0.resent(id));
         }
+        (1..tries(&place)).for_each(|_| guard.0.resent(id));
         // Only an acknowledged decision must be visible at once; the others are settled by check-backs that may come after the reading.
         let place = place
             .ok()

@@ -158,6 +158,15 @@ fn a_visible_rollback_and_a_double_commit_are_undecided() {
 }
 
 #[test]
+fn a_half_message_that_was_sent_twice_may_be_committed_twice() {
+    let verdict = judged(|books, records| {
+        books.resent(5);
+        put(records, 5, 5);
+    });
+    assert_eq!((verdict.undecided, verdict.repeated), (0, 1));
+}
+
+#[test]
 fn a_gap_is_a_gap() {
     assert_eq!(judged(|_, records| put(records, 9, 7)).gaps, 1);
 }
