@@ -55,7 +55,6 @@ impl RecentPlaces {
         let (mut next, end) = (first.id.index, checkpoint.last().index.next());
         while next < end {
             let entries = match log.read(next..end, READ_BYTES) {
-                Ok(entries) if entries.is_empty() => break,
                 Ok(entries) => entries,
                 Err(error) => {
                     tracing::warn!(%error, "not all of the last moments can be recalled: a send tried again now may be stored twice");
@@ -64,7 +63,10 @@ impl RecentPlaces {
             };
             let batches = entries.iter().filter(|entry| entry.kind() == EntryKind::Batch);
             batches.for_each(|entry| app.recall(entry));
-            next = entries.last().map_or(end, |last| last.index().next());
+            match entries.last() {
+                Some(last) if last.index() >= next => next = last.index().next(),
+                _ => break,
+            }
         }
         places
     }

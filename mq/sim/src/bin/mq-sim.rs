@@ -99,7 +99,19 @@ fn named(name: &str) -> Option<Bug> {
     Some(known?.bug)
 }
 
+/// A run takes seconds. One that goes round in circles is broken, and nobody should wait for it.
+const REAL_TIME_MAX: Duration = Duration::from_secs(120);
+
+fn end_in_time(seed: u64) {
+    std::thread::spawn(move || {
+        std::thread::sleep(REAL_TIME_MAX);
+        println!("seed {seed:>6}  BROKEN  not over after {REAL_TIME_MAX:?}");
+        std::process::exit(1);
+    });
+}
+
 fn one(seed: u64, calm: bool, bug: Option<&str>, events: bool) -> bool {
+    end_in_time(seed);
     let bug = match bug {
         None => None,
         Some(name) => match named(name) {
