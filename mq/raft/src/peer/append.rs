@@ -230,37 +230,22 @@ impl<S> Drop for Session<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dial::greet;
-    use super::super::dial::tests::local;
+    use super::super::dial::tests::Deaf;
     use super::super::message::encode_appended;
     use super::*;
     use crate::types::Vote;
-    use mq_base::env::net::TcpListener;
-    use mq_base::env::task;
 
     /// A leader without fresh heartbeats may not serve. Answers that were lost do not come again before TCP sends them again,
     /// which may take minutes, and no single heartbeat waits long enough to tell.
     #[tokio::test]
     async fn heartbeats_go_over_a_new_connection_when_the_old_one_does_not_answer() {
-        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap().to_string();
-        let member = local(&other, true);
-        let serving = task::spawn("peer", async move {
-            let _silent = greet(&member, listener.accept().await.unwrap().0).await.unwrap();
-            let mut second = greet(&member, listener.accept().await.unwrap().0)
-                .await
-                .unwrap()
-                .unwrap();
-            while let Ok(Some(append)) = second.reader.next().await {
-                let answer = frame::encode(Kind::Appended, append.id, [encode_appended(&Ok(None))]);
-                frame::write(&mut second.writer, answer).await.unwrap();
-            }
-        });
-        let mut leader = local(&dir, true);
-        leader.member.id = NodeId(2);
-        leader.member.slot = "n1".into();
-        let appender = Appender::new(Arc::new(leader), NodeId(1), addr, Duration::from_secs(5));
+        let deaf = Deaf::start(Kind::Appended, encode_appended(&Ok(None))).await;
+        let appender = Appender::new(
+            deaf.asking.clone(),
+            NodeId(1),
+            deaf.addr.clone(),
+            Duration::from_secs(5),
+        );
         let started = clock::now();
         loop {
             let heartbeat = AppendEntriesRequest {
@@ -276,6 +261,6 @@ mod tests {
             }
             assert!(started.elapsed() < STALL, "the silent connection is still in use");
         }
-        serving.abort();
+        deaf.serving.abort();
     }
 }

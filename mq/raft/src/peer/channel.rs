@@ -298,39 +298,18 @@ async fn read_answers(mut reader: Reader, answers: &Answers, silent_since: &Mute
 
 #[cfg(test)]
 mod tests {
-    use super::super::dial::greet;
-    use super::super::dial::tests::local;
+    use super::super::dial::tests::Deaf;
     use super::*;
-    use mq_base::env::net::TcpListener;
 
     /// As after packets to the other member were lost: they do not come again before TCP sends them again, which may take minutes.
     #[tokio::test]
     async fn a_vote_is_asked_over_a_new_connection_when_the_old_one_does_not_answer() {
-        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap().to_string();
-        let member = local(&other, true);
-        let serving = task::spawn("peer", async move {
-            let silent = greet(&member, listener.accept().await.unwrap().0).await.unwrap();
-            let mut second = greet(&member, listener.accept().await.unwrap().0)
-                .await
-                .unwrap()
-                .unwrap();
-            second.reader.set_max(frame::MESSAGE_MAX);
-            while let Ok(Some(asked)) = second.reader.next().await {
-                let answer = frame::encode(Kind::Answer, asked.id, [Bytes::from_static(b"yes")]);
-                frame::write(&mut second.writer, answer).await.unwrap();
-            }
-            drop(silent);
-        });
-        let mut asking = local(&dir, true);
-        asking.member.id = NodeId(2);
-        asking.member.slot = "n1".into();
+        let deaf = Deaf::start(Kind::Answer, Bytes::from_static(b"yes")).await;
         let channel = Channel::new(
-            Arc::new(asking),
+            deaf.asking.clone(),
             Purpose::Control,
             NodeId(1),
-            addr,
+            deaf.addr.clone(),
             Duration::from_secs(5),
         );
         let started = clock::now();
@@ -342,7 +321,6 @@ mod tests {
         };
         assert_eq!(answer.unwrap(), "yes");
         assert!(started.elapsed() >= SILENT_IN_ELECTIONS, "it was given up at once");
-        drop(channel);
-        serving.await.unwrap();
+        deaf.serving.abort();
     }
 }

@@ -208,7 +208,7 @@ pub async fn greet(local: &Local, stream: TcpStream) -> io::Result<Option<Dialed
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use mq_base::env::disk;
+    use mq_base::env::{disk, task};
     use mq_store::{EntryBuilder, EntryKind, LogOptions, promise};
 
     pub fn local(dir: &tempfile::TempDir, up: bool) -> Local {
@@ -225,6 +225,46 @@ pub(super) mod tests {
             segment_bytes: log.segment_bytes(),
             log,
             up: AtomicBool::new(up),
+        }
+    }
+
+    /// A member, and one that it may dial at `addr`: that takes a first connection and answers nothing on it, as after packets were
+    /// lost, and on the second answers every frame with this one.
+    pub struct Deaf {
+        pub asking: std::sync::Arc<Local>,
+        pub addr: String,
+        pub serving: task::TaskHandle,
+        _dirs: [tempfile::TempDir; 2],
+    }
+
+    impl Deaf {
+        pub async fn start(kind: Kind, answer: Bytes) -> Deaf {
+            let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+            let mut asking = local(&dirs[0], true);
+            asking.member.id = NodeId(2);
+            asking.member.slot = "n1".into();
+            let member = local(&dirs[1], true);
+            let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap().to_string();
+            let serving = task::spawn("deaf member", async move {
+                let mut taken = Vec::new();
+                for _ in 0..2 {
+                    let stream = listener.accept().await.unwrap().0;
+                    taken.extend(greet(&member, stream).await.unwrap());
+                }
+                let second = &mut taken[1];
+                second.reader.set_max(frame::MESSAGE_MAX);
+                while let Ok(Some(asked)) = second.reader.next().await {
+                    let frame = frame::encode(kind, asked.id, [answer.clone()]);
+                    frame::write(&mut second.writer, frame).await.unwrap();
+                }
+            });
+            Deaf {
+                asking: std::sync::Arc::new(asking),
+                addr,
+                serving,
+                _dirs: dirs,
+            }
         }
     }
 
