@@ -51,9 +51,15 @@ public final class LitePulls {
         }
         Set<String> got = new TreeSet<>();
         pollUntil(consumer, got, wanted);
+        // A seek interrupts the pull in flight, the interrupted pull closes the connection that all queues share, and a queue whose first
+        // pull after its own seek fails by that goes on from the old place: the client keeps the wanted offset for one try only.
+        // So the queues are paused until the interrupts are over, as a user of several queues must do.
+        consumer.pause(queues);
         for (MessageQueue queue : queues) {
             consumer.seek(queue, 0);
         }
+        Thread.sleep(1500);
+        consumer.resume(queues);
         got.clear();
         pollUntil(consumer, got, wanted);
         consumer.shutdown();
