@@ -56,6 +56,7 @@ const HOUSE: &[Room] = &[
         "mq-admin",
         &["mq-client", "mq-net", "mq-remoting", "mq-message", "mq-base"],
     ),
+    room("binlog-relay", &["mq-client", "mq-message", "mq-base"]),
     tool("mq-cluster"),
     tool("mq-sim"),
     tool("mq-interop"),

@@ -1,0 +1,8 @@
+//! binlog-relay: streams the row changes of a MySQL server into topics, exactly once, and proves that a copy made from them is equal.
+//!
+//! What it writes is described in `docs/binlog-topics.md`. It is not a replica (it stores nothing of its own: the position lives in the queue with
+//! the rows), and it does not decode rows itself: that is the crate below, `binlog-relay-event`.
+//!
+//! Start reading at [`mysql`] (how it talks to servers).
+
+pub mod mysql;
