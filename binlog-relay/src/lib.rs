@@ -5,4 +5,11 @@
 //!
 //! Start reading at [`mysql`] (how it talks to servers).
 
+pub mod gtid;
+pub mod message;
 pub mod mysql;
+pub mod position;
+pub mod route;
+pub mod settings;
+pub mod shape;
+pub mod source;

@@ -36,3 +36,12 @@ pub async fn connect(url: &str) -> Result<Conn> {
         .await
         .with_context(|| format!("connect to MySQL at {place}"))
 }
+
+/// What a failure to connect means for a reader of the source.
+pub fn source_error(error: anyhow::Error) -> crate::source::SourceError {
+    let text = format!("{error:#}");
+    match error.downcast::<mysql_async::Error>() {
+        Ok(error) => error.into(),
+        Err(_) => crate::source::SourceError::Lost(text),
+    }
+}

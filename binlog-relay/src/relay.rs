@@ -1,0 +1,562 @@
+//! The relay: brings the source, the translator, the snapshot's reader and the queue together.
+//!
+//! One loop owns the translator. It takes events while there are any, cuts a batch when a transaction has ended and the queue is ready for
+//! one, or when enough has been gathered; another task appends the batches. What happened to the queue is known from the position that comes with the
+//! producer; nothing else is kept.
+
+use crate::message::{Limits, Row};
+use crate::position::{Position, SnapshotState};
+use crate::route::Routes;
+use crate::settings::Settings;
+use crate::shape::Shape;
+use crate::sink::{self, Batch, SinkError, Topics};
+use crate::snapshot::columns::SelectedRow;
+use crate::snapshot::reader::{self, Delivery, Note, Outcome, What};
+use crate::snapshot::Window;
+use crate::source::checks::{self, Report};
+use crate::source::{EventStream, PURGED, SourceError};
+use crate::status::Status;
+use crate::translate::{self, Translator};
+use crate::{lease, message, mysql};
+use anyhow::{Context, Result, anyhow};
+use mq_base::env::{clock, task};
+use mq_base::stop::Stop;
+use mq_client::{AtomicProducer, ClientConfig, ClientInstance};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Batches that may wait for the queue.
+const BATCHES_WAITING: usize = 2;
+/// An idle relay says so often that it lives; a stand-by counts on it.
+const PULSE: Duration = Duration::from_millis(500);
+/// Pauses between attempts to reach the source.
+const BACK_OFF: [u64; 5] = [50, 100, 250, 500, 1000];
+/// Events that are taken without looking at anything else.
+const EVENTS_AT_ONCE: usize = 512;
+
+/// What another task may ask of the running relay.
+pub enum Wish {
+    /// Copy these tables again: `database.table`, or all.
+    Snapshot(Vec<String>, oneshot::Sender<Result<Vec<String>, String>>),
+}
+
+/// How a relay begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beginning {
+    /// Wait until nothing comes from the active relay any more.
+    pub standby: bool,
+    /// Forget the position, and copy all tables again from the source's present.
+    pub copy_again: bool,
+}
+
+/// Runs until stopped, or until only a person can help.
+///
+/// As a stand-by it waits until nothing comes from the active relay any more. When another relay of the name takes over, it becomes a stand-by.
+///
+/// # Errors
+/// Says what is wrong and what to do. Nothing was skipped.
+pub async fn run(
+    settings: Settings,
+    mut beginning: Beginning,
+    status: Arc<Status>,
+    mut wishes: mpsc::Receiver<Wish>,
+    stop: Stop,
+) -> Result<()> {
+    let instance = ClientInstance::start(ClientConfig::new(&settings.queue.namesrv)).context("start the client")?;
+    loop {
+        if beginning.standby {
+            status.state("stand-by");
+            if !lease::wait_until_over(&instance, &settings, &stop).await? {
+                return Ok(());
+            }
+        }
+        status.state("opening");
+        let producer = sink::open(&instance, &settings.queue.group, &settings.name).await?;
+        let mut relay = Relay::new(&settings, &instance, producer, beginning.copy_again, status.clone()).await?;
+        match relay.run(&mut wishes, &stop).await {
+            Ok(()) => return Ok(()),
+            Err(End::Fenced(why)) => {
+                tracing::warn!("{why}; this one is a stand-by now");
+                beginning = Beginning {
+                    standby: true,
+                    copy_again: false,
+                };
+            }
+            Err(End::Failed(error)) => {
+                status.state("stopped");
+                return Err(error);
+            }
+        }
+    }
+}
+
+enum End {
+    Fenced(String),
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> End {
+        End::Failed(error)
+    }
+}
+
+impl From<SinkError> for End {
+    fn from(error: SinkError) -> End {
+        match error {
+            SinkError::Fenced(_) => End::Fenced(error.to_string()),
+            SinkError::Refused(_) => End::Failed(anyhow!(error)),
+        }
+    }
+}
+
+struct Relay<'a> {
+    settings: &'a Settings,
+    routes: Arc<Routes>,
+    topics: Topics,
+    translator: Translator,
+    batches: mpsc::Sender<Batch>,
+    appending: task::TaskHandle<Result<(), SinkError>>,
+    status: Arc<Status>,
+    /// A delivery of the snapshot's reader that waits for the stream.
+    waiting: Option<(Box<Delivery>, oneshot::Sender<Outcome>)>,
+    pulse: clock::Timer,
+}
+
+impl<'a> Relay<'a> {
+    async fn new(
+        settings: &'a Settings,
+        instance: &ClientInstance,
+        producer: AtomicProducer,
+        copy_again: bool,
+        status: Arc<Status>,
+    ) -> Result<Relay<'a>> {
+        let routes = Arc::new(Routes::new(&settings.tables)?);
+        let mut topics = Topics::new(instance.clone(), &settings.queue.group);
+        topics.ensure(&settings.progress_topic(), 1).await?;
+        let kept = producer.last().and_then(|last| last.position.as_deref());
+        let kept = kept.map(Position::decode).transpose()?;
+        let report = ask_source(settings, &routes).await?;
+        let position = start(kept, copy_again, &report, settings)?;
+        let (batches, receiver) = mpsc::channel(BATCHES_WAITING);
+        let translator = Translator::new(
+            translate::Options {
+                routes: routes.clone(),
+                limits: Limits {
+                    message_bytes_max: settings.queue.message_bytes_max,
+                    message_rows_max: settings.queue.message_rows_max,
+                },
+                progress_topic: settings.progress_topic().into(),
+                epoch: producer.epoch(),
+            },
+            position,
+            producer.next_sequence(),
+        );
+        Ok(Relay {
+            settings,
+            routes,
+            topics,
+            translator,
+            batches,
+            appending: task::spawn("append", sink::append(producer, receiver, status.clone())),
+            status,
+            waiting: None,
+            pulse: clock::Timer::at(clock::now() + PULSE),
+        })
+    }
+
+    async fn run(&mut self, wishes: &mut mpsc::Receiver<Wish>, stop: &Stop) -> Result<(), End> {
+        let (sender, mut notes) = mpsc::channel(1);
+        let options = reader::Options {
+            url: self.settings.source.url.clone(),
+            chunk_rows: self.settings.snapshot.chunk_rows,
+        };
+        let reading = task::spawn("snapshot", reader::run(options, sender));
+        let end = self.attempts(wishes, &mut notes, stop).await;
+        reading.abort();
+        // What waits is appended still; then the task ends, and tells if it could not.
+        let (closed, _) = mpsc::channel(1);
+        self.batches = closed;
+        let appended = clock::timeout(Duration::from_secs(10), std::mem::replace(&mut self.appending, task::spawn("none", async { Ok(()) })).join()).await;
+        match (end, appended) {
+            (_, Ok(Ok(Err(error)))) => Err(error.into()),
+            (end, _) => end,
+        }
+    }
+
+    /// Connects, reads, and connects again.
+    async fn attempts(
+        &mut self,
+        wishes: &mut mpsc::Receiver<Wish>,
+        notes: &mut mpsc::Receiver<Note>,
+        stop: &Stop,
+    ) -> Result<(), End> {
+        let mut failures = 0;
+        loop {
+            if stop.is_stopped() {
+                return Ok(());
+            }
+            let begun = clock::now();
+            let error = match self.read(wishes, notes, stop).await {
+                Ok(()) => return Ok(()),
+                Err(Break::Source(error)) => error,
+                Err(Break::End(end)) => return Err(end),
+            };
+            match error {
+                SourceError::Stop { .. } => return Err(End::Failed(anyhow!(error))),
+                SourceError::Lost(why) => {
+                    if begun.elapsed() > Duration::from_secs(5) {
+                        failures = 0;
+                    }
+                    tracing::warn!("{why}; connecting again");
+                    self.status.state("connecting");
+                    let pause = BACK_OFF[failures.min(BACK_OFF.len() - 1)];
+                    failures += 1;
+                    tokio::select! {
+                        () = clock::sleep(Duration::from_millis(pause)) => {}
+                        () = stop.wait() => return Ok(()),
+                    }
+                    // The server may be another one by now, or another than it was.
+                    match clock::timeout(Duration::from_secs(5), look_again(self.settings, self.translator.complete())).await {
+                        Ok(Err(SourceError::Lost(_))) | Err(_) => {}
+                        Ok(Err(stop)) => return Err(End::Failed(anyhow!(stop))),
+                        Ok(Ok(())) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads until the connection breaks, or until stopped.
+    async fn read(
+        &mut self,
+        wishes: &mut mpsc::Receiver<Wish>,
+        notes: &mut mpsc::Receiver<Note>,
+        stop: &Stop,
+    ) -> Result<(), Break> {
+        // What was gathered of a transaction is in the position; the stream goes on from there.
+        if !self.translator.is_empty() || !self.translator.is_between() {
+            self.cut().await?;
+        }
+        self.translator.restart();
+        let source = &self.settings.source;
+        let complete = self.translator.complete();
+        let mut stream = EventStream::open(&source.url, source.server_id, &self.settings.name, complete).await?;
+        self.status.connects.fetch_add(1, Relaxed);
+        self.status.state("active");
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.wait() => {
+                    self.cut().await?;
+                    return Ok(());
+                }
+                () = ended(&self.batches) => return Err(Break::End(self.why_ended().await)),
+                event = stream.next() => {
+                    let mut event = event?;
+                    for _ in 0..EVENTS_AT_ONCE {
+                        self.take(&event, &mut stream).await?;
+                        match stream.next_now()? {
+                            Some(next) => event = next,
+                            None => {
+                                self.status.caught_up_ms.store(clock::wall_ms(), Relaxed);
+                                break;
+                            }
+                        }
+                    }
+                }
+                Some(note) = notes.recv() => self.note(note),
+                Some(wish) = wishes.recv() => self.wish(wish),
+                () = std::future::poll_fn(|cx| self.pulse.poll(cx)) => {
+                    if self.translator.is_between() {
+                        self.cut().await?;
+                    }
+                    self.pulse.reset(clock::now() + PULSE);
+                }
+            }
+            self.deliver().await?;
+        }
+    }
+
+    async fn take(&mut self, event: &crate::source::RawEvent, stream: &mut EventStream) -> Result<(), Break> {
+        let inside = self.translator.event(event.kind(), event.body(), &mut self.topics).await?;
+        if inside > 0 {
+            stream.skip(inside);
+        }
+        let enough = self.translator.bytes() >= self.settings.queue.batch_bytes_max;
+        let ready = self.translator.is_between() && self.batches.capacity() == BATCHES_WAITING;
+        if enough || (ready && !self.translator.is_empty()) {
+            self.cut().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what has been gathered to the queue, waiting for room.
+    async fn cut(&mut self) -> Result<(), Break> {
+        let batch = self.translator.cut()?;
+        self.status.transactions.fetch_add(batch.transactions, Relaxed);
+        self.pulse.reset(clock::now() + PULSE);
+        match self.batches.send(batch).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Break::End(self.why_ended().await)),
+        }
+    }
+
+    async fn why_ended(&mut self) -> End {
+        let ended = std::mem::replace(&mut self.appending, task::spawn("none", async { Ok(()) }));
+        match ended.join().await {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => End::Failed(anyhow!("the appending task ended by itself; please report this as a defect")),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Next(reply) => {
+                let next = self.translator.snapshots().iter().find(|(_, state)| **state != SnapshotState::Done);
+                // A receiver that is gone has no use for an answer.
+                let _ = reply.send(next.map(|(name, state)| (name.clone(), state.clone())));
+            }
+            Note::Open(table, reply) => {
+                self.translator.window = Some(Window::new(&table));
+                let _ = reply.send(self.translator.seen().clone());
+            }
+            Note::Deliver(delivery, reply) => self.waiting = Some((delivery, reply)),
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        let Wish::Snapshot(wanted, reply) = wish;
+        let known: Vec<String> = self.translator.snapshots().keys().cloned().collect();
+        let unknown = wanted.iter().find(|name| *name != "--all" && !known.contains(name));
+        if let Some(unknown) = unknown {
+            let _ = reply.send(Err(format!("{unknown} is not captured; these are: {}", known.join(", "))));
+            return;
+        }
+        let chosen: Vec<String> = known
+            .into_iter()
+            .filter(|name| wanted.iter().any(|w| w == "--all" || w == name))
+            .collect();
+        for name in &chosen {
+            self.translator.snapshots().insert(name.clone(), SnapshotState::Again);
+        }
+        let _ = reply.send(Ok(chosen));
+    }
+
+    /// Writes what the snapshot's reader has read, once the stream has passed the place where it was read.
+    async fn deliver(&mut self) -> Result<(), Break> {
+        let passed = |(delivery, _): &(Box<Delivery>, _)| self.translator.complete().contains_all(&delivery.high);
+        if !self.translator.is_between() || !self.waiting.as_ref().is_some_and(passed) {
+            return Ok(());
+        }
+        let Some((delivery, reply)) = self.waiting.take() else {
+            return Ok(());
+        };
+        let window = self.translator.window.take();
+        let outcome = match window {
+            Some(window) if !window.is_spoiled() => self.write(*delivery, &window).await?,
+            _ => Outcome::Spoiled,
+        };
+        let _ = reply.send(outcome);
+        Ok(())
+    }
+
+    async fn write(&mut self, delivery: Delivery, window: &Window) -> Result<Outcome, Break> {
+        let name = format!("{}.{}", delivery.name.0, delivery.name.1);
+        let Some(state) = self.translator.snapshots().get(&name).cloned() else {
+            return Ok(Outcome::Spoiled);
+        };
+        let Some(route) = self.routes.find(&delivery.name.0, &delivery.name.1) else {
+            return Ok(Outcome::Spoiled);
+        };
+        let queues = self.topics.ensure(&route.topic, route.queues).await?;
+        let topic: Arc<str> = route.topic.as_str().into();
+        let names = (delivery.name.0.as_str(), delivery.name.1.as_str());
+        let (rows, last) = match delivery.what {
+            What::Gone => {
+                self.translator.snapshots().remove(&name);
+                return Ok(Outcome::Written);
+            }
+            What::Begin(sql) => {
+                let mark = format!("{}/begin", names.1);
+                self.translator.snapshot_barrier((&topic, queues), names, "CREATE", &sql, &mark)?;
+                let begun = SnapshotState::Running {
+                    chunk: 0,
+                    rows: 0,
+                    after: None,
+                };
+                self.translator.snapshots().insert(name, begun);
+                self.cut().await?;
+                return Ok(Outcome::Written);
+            }
+            What::Rows(rows, last) => (rows, last),
+        };
+        let SnapshotState::Running { chunk, rows: mut written, mut after } = state else {
+            return Ok(Outcome::Spoiled);
+        };
+        let columns = &delivery.columns;
+        if columns.key.is_empty() && window.is_touched() {
+            return Ok(Outcome::Spoiled);
+        }
+        let texts: Vec<_> = columns.all.iter().map(|column| column.text.clone()).collect();
+        let shape = Shape::new(names.0, names.1, &texts, columns.key.clone(), &self.routes, &route, queues)?;
+        let shape = Arc::new(shape);
+        let mark: Arc<str> = format!("{}/{}", names.1, chunk + 1).into();
+        let (mut key, mut text) = (Vec::new(), Vec::new());
+        self.translator.outside();
+        for row in &rows {
+            let values = SelectedRow { columns, row };
+            shape.write_key(&values, &mut key, &mut text)?;
+            if !window.is_struck(&key) || key.is_empty() {
+                self.translator.snapshot_row(Row {
+                    shape: &shape,
+                    queue: shape.queue(&key),
+                    kind: message::Kind::Insert,
+                    image: &values,
+                    old: None,
+                    number: written,
+                    link: None,
+                    snapshot: Some(&mark),
+                })?;
+                written += 1;
+            }
+            // A table without a key cannot be gone on with: its one chunk is in one batch.
+            if self.translator.bytes() >= self.settings.queue.batch_bytes_max && !columns.key.is_empty() {
+                let place = SnapshotState::Running {
+                    chunk,
+                    rows: written,
+                    after: Some(columns.key_texts(row)?),
+                };
+                self.translator.snapshots().insert(name.clone(), place);
+                self.cut().await?;
+                self.translator.outside();
+            }
+        }
+        if let Some(row) = rows.last().filter(|_| !columns.key.is_empty()) {
+            after = Some(columns.key_texts(row)?);
+        }
+        let state = match last {
+            false => SnapshotState::Running {
+                chunk: chunk + 1,
+                rows: written,
+                after,
+            },
+            true => {
+                let mark = format!("{}/end", names.1);
+                self.translator.snapshot_barrier((&topic, queues), names, "QUERY", "", &mark)?;
+                tracing::info!(table = name, rows = written, "copied");
+                SnapshotState::Done
+            }
+        };
+        self.translator.snapshots().insert(name, state);
+        self.cut().await?;
+        Ok(Outcome::Written)
+    }
+}
+
+/// Why reading stopped.
+enum Break {
+    Source(SourceError),
+    End(End),
+}
+
+impl From<SourceError> for Break {
+    fn from(error: SourceError) -> Break {
+        Break::Source(error)
+    }
+}
+
+impl From<anyhow::Error> for Break {
+    fn from(error: anyhow::Error) -> Break {
+        Break::End(End::Failed(error))
+    }
+}
+
+async fn ended(batches: &mpsc::Sender<Batch>) {
+    batches.closed().await;
+}
+
+/// Checks the source, waiting until it can be asked.
+async fn ask_source(settings: &Settings, routes: &Routes) -> Result<Report> {
+    let deadline = clock::now() + Duration::from_secs(60);
+    let report = loop {
+        let asked = async {
+            let mut conn = mysql::connect(&settings.source.url).await?;
+            checks::check(&mut conn, routes).await
+        };
+        match asked.await {
+            Ok(report) => break report,
+            Err(error) => {
+                let lost = matches!(error.downcast_ref::<mysql_async::Error>(), Some(mysql_async::Error::Io(_)));
+                if !lost || clock::now() >= deadline {
+                    return Err(error);
+                }
+                tracing::warn!("{error:#}; trying again");
+                clock::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    };
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !report.problems.is_empty() {
+        let lines: Vec<String> = report.problems.iter().map(|p| format!("  {}\n    {}", p.what, p.remedy)).collect();
+        return Err(anyhow!("the source is not ready; this would mend it:\n{}", lines.join("\n")));
+    }
+    Ok(report)
+}
+
+/// Where to begin: where the queue says, or at the source's present.
+fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &Settings) -> Result<Position> {
+    let mut position = match kept {
+        Some(mut position) if copy_again => {
+            // Message and barrier numbers go on: readers count on them.
+            position.gtids = report.executed.clone();
+            position.partial = None;
+            position.snapshots.clear();
+            position
+        }
+        Some(position) => {
+            reachable(&position.gtids, &report.executed, &report.purged)?;
+            position
+        }
+        None => Position::start(report.executed.clone()),
+    };
+    for found in &report.tables {
+        let name = format!("{}.{}", found.database, found.table);
+        let state = match settings.snapshot.initial || copy_again {
+            true => SnapshotState::Wanted,
+            false => SnapshotState::Done,
+        };
+        position.snapshots.entry(name).or_insert(state);
+    }
+    Ok(position)
+}
+
+/// Whether a server can give everything behind a position, and has not lost what we have.
+fn reachable(ours: &crate::gtid::GtidSet, executed: &crate::gtid::GtidSet, purged: &crate::gtid::GtidSet) -> Result<(), SourceError> {
+    let surplus = ours.minus(executed);
+    if !surplus.is_empty() {
+        return Err(SourceError::stop(
+            format!("the queue holds transactions that the source does not have: {surplus}"),
+            "The server was restored from an older state, or is another one. Decide which is right; to take the server's state, copy the tables \
+             again: binlog-relay run --copy-again",
+        ));
+    }
+    let gone = purged.minus(ours);
+    if !gone.is_empty() {
+        return Err(SourceError::stop(format!("the source has purged the binlog of {gone}"), PURGED));
+    }
+    Ok(())
+}
+
+async fn look_again(settings: &Settings, ours: &crate::gtid::GtidSet) -> Result<(), SourceError> {
+    use mysql_async::prelude::Queryable;
+    let mut conn = mysql::connect(&settings.source.url).await.map_err(mysql::source_error)?;
+    let sets: Option<(String, String)> = conn.query_first("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
+    let (executed, purged) = sets.unwrap_or_default();
+    let parse = |text: &str| crate::gtid::GtidSet::parse(text).map_err(|error| SourceError::Lost(error.to_string()));
+    reachable(ours, &parse(&executed)?, &parse(&purged)?)
+}
