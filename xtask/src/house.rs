@@ -42,6 +42,7 @@ const fn tool(name: &'static str) -> Room {
 const HOUSE: &[Room] = &[
     room("mq-base", &[]),
     pure("mq-message", &[]),
+    pure("binlog-relay-event", &[]),
     pure("mq-remoting", &["mq-message"]),
     pure("mq-store", &["mq-message", "mq-base"]),
     room("mq-net", &["mq-remoting", "mq-base"]),
