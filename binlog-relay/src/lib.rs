@@ -5,11 +5,19 @@
 //!
 //! Start reading at [`mysql`] (how it talks to servers).
 
+pub mod ddl;
 pub mod gtid;
+pub mod http;
+pub mod lease;
 pub mod message;
 pub mod mysql;
 pub mod position;
+pub mod relay;
 pub mod route;
 pub mod settings;
 pub mod shape;
+pub mod sink;
+pub mod snapshot;
 pub mod source;
+pub mod status;
+pub mod translate;

@@ -14,7 +14,7 @@ use crate::source::SourceError;
 use anyhow::{Context, Result, anyhow, bail};
 use binlog_relay_event::gtid::GtidEvent;
 use binlog_relay_event::query::QueryEvent;
-use binlog_relay_event::rows::{self, Plan, RowReader, RowsEvent, RowsKind};
+use binlog_relay_event::rows::{self, ColumnPlan, Plan, RowReader, RowsEvent, RowsKind, TextPolicy};
 use binlog_relay_event::table::TableMap;
 use binlog_relay_event::text::Written;
 use binlog_relay_event::{header, payload};
@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// Hidden columns of functional indexes are in the image, and belong to nobody.
 const HIDDEN: &str = "!hidden!";
+/// Longest event that a server writes.
+const EVENT_BYTES_MAX: usize = 1 << 30;
 
 /// What the state machine needs to know of its relay.
 pub struct Options {
@@ -85,10 +87,16 @@ struct Table {
     columns: usize,
 }
 
+/// Memory that is used again and again.
 #[derive(Default)]
 struct Scratch {
-    before: rows::Row,
-    after: rows::Row,
+    before: rows::Row<'static>,
+    after: rows::Row<'static>,
+    buffers: Buffers,
+}
+
+#[derive(Default)]
+struct Buffers {
     changed: Vec<bool>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -98,27 +106,34 @@ struct Scratch {
 /// A row image as the writer sees it.
 struct Image<'a> {
     plan: &'a Plan,
-    row: &'a rows::Row,
-    event: &'a RowsEvent<'a>,
+    row: &'a rows::Row<'a>,
+}
+
+impl Image<'_> {
+    fn value(&self, number: usize) -> Result<Option<(&ColumnPlan, &[u8])>> {
+        match self.row.raw(number) {
+            rows::Value::Null => Ok(None),
+            rows::Value::Absent => bail!("a column is missing from the row image: binlog_row_image must be FULL for every session"),
+            rows::Value::Raw(raw) => Ok(Some((&self.plan.columns()[number], raw))),
+        }
+    }
 }
 
 impl RowValues for Image<'_> {
     fn write_json(&self, column: usize, out: &mut Vec<u8>) -> Result<Cell> {
-        match self.row.raw(self.event, column) {
-            rows::Value::Null => {
+        match self.value(column)? {
+            None => {
                 out.extend_from_slice(b"null");
                 Ok(Cell::Null)
             }
-            rows::Value::Absent => bail!("a column is missing from the row image"),
-            rows::Value::Raw(raw) => Ok(cell(self.plan.write_json(column, raw, out)?)),
+            Some((column, raw)) => Ok(cell(column.write_json(raw, out)?)),
         }
     }
 
     fn write_text(&self, column: usize, out: &mut Vec<u8>) -> Result<Cell> {
-        match self.row.raw(self.event, column) {
-            rows::Value::Null => Ok(Cell::Null),
-            rows::Value::Absent => bail!("a column is missing from the row image"),
-            rows::Value::Raw(raw) => Ok(cell(self.plan.write_text(column, raw, out)?)),
+        match self.value(column)? {
+            None => Ok(Cell::Null),
+            Some((column, raw)) => Ok(cell(column.write_text(raw, out)?)),
         }
     }
 }
@@ -197,7 +212,7 @@ impl Translator {
     }
 
     async fn payload(&mut self, body: &[u8], topics: &mut Topics) -> Result<usize> {
-        let mut events = payload::TransactionPayload::parse(body)?.events()?;
+        let mut events = payload::TransactionPayload::parse(body)?.events(EVENT_BYTES_MAX)?;
         let mut count = 0;
         while let Some(event) = events.next_event()? {
             let (header, body) = header::EventHeader::parse(event)?;
@@ -329,7 +344,7 @@ impl Translator {
         )?;
         Ok(Table {
             shape: Arc::new(shape),
-            plan: Plan::new(map)?,
+            plan: Plan::new(map, TextPolicy::default())?,
             columns: columns.len(),
         })
     }
@@ -348,30 +363,42 @@ impl Translator {
         };
         self.announce()?;
         let forward = !matches!(self.position.snapshots.get(&table.shape.name), Some(SnapshotState::Wanted));
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let done = self.each_row(&event, &table, forward, &mut scratch);
-        self.scratch = scratch;
-        done.with_context(|| format!("a row of {}", table.shape.name))
-    }
-
-    fn each_row(&mut self, event: &RowsEvent<'_>, table: &Arc<Table>, forward: bool, scratch: &mut Scratch) -> Result<()> {
-        let mut reader = RowReader::new(&table.plan, event)?;
-        while reader.next(&mut scratch.before, &mut scratch.after)? {
+        let scratch = std::mem::take(&mut self.scratch);
+        let (mut before, mut after, mut buffers) = (scratch.before.recycle(), scratch.after.recycle(), scratch.buffers);
+        let mut reader = RowReader::new(&table.plan, &event)?;
+        let mut done = Ok(());
+        while done.is_ok() && reader.next(&mut before, &mut after)? {
             let transaction = self.transaction.as_mut().context("a row outside of a transaction")?;
             let number = transaction.rows;
             transaction.rows += 1;
-            if number < transaction.skip || !forward {
-                continue;
+            if number >= transaction.skip && forward {
+                done = self.one_row(event.kind, &table, number, (&before, &after), &mut buffers);
             }
-            self.one_row(event, table, number, scratch)?;
         }
-        Ok(())
+        self.scratch = Scratch {
+            before: before.recycle(),
+            after: after.recycle(),
+            buffers,
+        };
+        done.with_context(|| format!("a row of {}", table.shape.name))
     }
 
-    fn one_row(&mut self, event: &RowsEvent<'_>, table: &Table, number: u64, scratch: &mut Scratch) -> Result<()> {
-        let Scratch { before, after, changed, key, old_key, text } = scratch;
+    fn one_row(
+        &mut self,
+        event: RowsKind,
+        table: &Table,
+        number: u64,
+        (before, after): (&rows::Row<'_>, &rows::Row<'_>),
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        let Buffers {
+            changed,
+            key,
+            old_key,
+            text,
+        } = buffers;
         let shape = &table.shape;
-        let image = |row| Image { plan: &table.plan, row, event };
+        let image = |row| Image { plan: &table.plan, row };
         let (before, after) = (image(before), image(after));
         let simple = |kind, image, queue, link| Row {
             shape,
@@ -383,18 +410,18 @@ impl Translator {
             link,
             snapshot: None,
         };
-        let main = if event.kind == RowsKind::Delete { &before } else { &after };
+        let main = if event == RowsKind::Delete { &before } else { &after };
         shape.write_key(main, key, text)?;
         if let Some(window) = &mut self.window {
             window.strike(&shape.name, key);
         }
         let queue = shape.queue(key);
-        if event.kind != RowsKind::Update {
-            let kind = if event.kind == RowsKind::Delete { Kind::Delete } else { Kind::Insert };
+        if event != RowsKind::Update {
+            let kind = if event == RowsKind::Delete { Kind::Delete } else { Kind::Insert };
             return self.writer.add(simple(kind, main, queue, None));
         }
         changed.clear();
-        changed.extend((0..table.columns).map(|n| before.row.raw(event, n) != after.row.raw(event, n)));
+        changed.extend((0..table.columns).map(|n| before.row.raw(n) != after.row.raw(n)));
         if shape.key.iter().all(|n| !changed[*n]) {
             return self.writer.add(Row {
                 old: Some((&before, changed)),

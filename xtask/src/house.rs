@@ -42,6 +42,7 @@ const fn tool(name: &'static str) -> Room {
 const HOUSE: &[Room] = &[
     room("mq-base", &[]),
     pure("mq-message", &[]),
+    pure("binlog-relay-event", &[]),
     pure("mq-remoting", &["mq-message"]),
     pure("mq-store", &["mq-message", "mq-base"]),
     room("mq-net", &["mq-remoting", "mq-base"]),
@@ -56,7 +57,7 @@ const HOUSE: &[Room] = &[
         "mq-admin",
         &["mq-client", "mq-net", "mq-remoting", "mq-message", "mq-base"],
     ),
-    room("binlog-relay", &["mq-client", "mq-message", "mq-base"]),
+    room("binlog-relay", &["binlog-relay-event", "mq-client", "mq-message", "mq-base"]),
     tool("mq-cluster"),
     tool("mq-sim"),
     tool("mq-interop"),

@@ -3,8 +3,7 @@
 use crate::shape::{Cell, ColumnText, RowValues};
 use crate::source::checks::quoted;
 use anyhow::{Context, Result, bail};
-use binlog_relay_event::charset::Charset;
-use binlog_relay_event::{temporal, text};
+use binlog_relay_event::{Charset, text};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value};
 
@@ -244,7 +243,11 @@ impl RowValues for SelectedRow<'_> {
         let cell = self.write_text(column, &mut plain)?;
         match cell {
             Cell::Null => out.extend_from_slice(b"null"),
-            _ => text::write_json_string(&plain, out),
+            _ => {
+                out.push(b'"');
+                text::escape(&plain, out);
+                out.push(b'"');
+            }
         }
         Ok(cell)
     }
@@ -259,11 +262,11 @@ impl RowValues for SelectedRow<'_> {
             (Form::Number | Form::Unsigned, Value::UInt(n)) => out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
             (Form::Number, Value::Float(n)) => text::write_float(*n, out),
             (Form::Number, Value::Double(n)) => text::write_double(*n, out),
-            (Form::Year, Value::Int(n)) => temporal::write_year(u16::try_from(*n)?, out),
-            (Form::Year, Value::UInt(n)) => temporal::write_year(u16::try_from(*n)?, out),
-            (Form::Date, Value::Date(year, month, day, ..)) => temporal::write_date(*year, *month, *day, out),
+            (Form::Year, Value::Int(n)) => text::write_year(u16::try_from(*n)?, out),
+            (Form::Year, Value::UInt(n)) => text::write_year(u16::try_from(*n)?, out),
+            (Form::Date, Value::Date(year, month, day, ..)) => text::write_date(*year, *month, *day, out),
             (Form::DateTime(fraction), Value::Date(year, month, day, hour, minute, second, micro)) => {
-                let parts = temporal::DateTime {
+                let parts = text::DateTime {
                     year: *year,
                     month: *month,
                     day: *day,
@@ -272,17 +275,17 @@ impl RowValues for SelectedRow<'_> {
                     second: *second,
                     micro: *micro,
                 };
-                temporal::write_datetime(&parts, fraction, out);
+                text::write_datetime(&parts, fraction, out);
             }
             (Form::Time(fraction), Value::Time(negative, days, hours, minutes, seconds, micro)) => {
-                let parts = temporal::Time {
+                let parts = text::Time {
                     negative: *negative,
                     hour: u16::try_from(days * 24 + u32::from(*hours))?,
                     minute: *minutes,
                     second: *seconds,
                     micro: *micro,
                 };
-                temporal::write_time(&parts, fraction, out);
+                text::write_time(&parts, fraction, out);
             }
             (Form::Text(charset), Value::Bytes(bytes)) => match charset.decode(bytes) {
                 Some(decoded) => out.extend_from_slice(decoded.as_bytes()),
