@@ -5,4 +5,5 @@
 //!
 //! Start reading at [`mysql`] (how it talks to servers).
 
+pub mod ddl;
 pub mod mysql;
