@@ -28,8 +28,14 @@ pub async fn serve(address: &str, status: Arc<Status>, wishes: mpsc::Sender<Wish
         .await
         .with_context(|| format!("listen on {address} (http in the settings)"))?;
     let routes = Router::new()
-        .route("/metrics", get(|State(shared): State<Shared>| async move { shared.status.to_prometheus() }))
-        .route("/status", get(|State(shared): State<Shared>| async move { Json(shared.status.to_json()) }))
+        .route(
+            "/metrics",
+            get(|State(shared): State<Shared>| async move { shared.status.to_prometheus() }),
+        )
+        .route(
+            "/status",
+            get(|State(shared): State<Shared>| async move { Json(shared.status.to_json()) }),
+        )
         .route("/snapshot", post(snapshot))
         .with_state(Shared { status, wishes });
     axum::serve(listener, routes)
@@ -38,7 +44,10 @@ pub async fn serve(address: &str, status: Arc<Status>, wishes: mpsc::Sender<Wish
         .context("serve HTTP")
 }
 
-async fn snapshot(State(shared): State<Shared>, Json(tables): Json<Vec<String>>) -> (StatusCode, Json<serde_json::Value>) {
+async fn snapshot(
+    State(shared): State<Shared>,
+    Json(tables): Json<Vec<String>>,
+) -> (StatusCode, Json<serde_json::Value>) {
     let (reply, answer) = oneshot::channel();
     let sent = shared.wishes.send(Wish::Snapshot(tables, reply)).await;
     match (sent, answer.await) {

@@ -163,8 +163,14 @@ async fn init(settings: &Settings) -> Result<ExitCode> {
     println!("MySQL {}", report.version);
     for found in &report.tables {
         let route = routes.find(&found.database, &found.table);
-        let topic = route.map_or_else(String::new, |route| format!("{} ({} queues)", route.topic, route.queues));
-        let key = if found.has_key { "" } else { "   no primary key: all its rows go to queue 0" };
+        let topic = route.map_or_else(String::new, |route| {
+            format!("{} ({} queues)", route.topic, route.queues)
+        });
+        let key = if found.has_key {
+            ""
+        } else {
+            "   no primary key: all its rows go to queue 0"
+        };
         println!("  {}.{} -> {topic}{key}", found.database, found.table);
     }
     if report.tables.is_empty() {

@@ -10,9 +10,9 @@ use crate::route::Routes;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::sink::{self, Batch, SinkError, Topics};
+use crate::snapshot::Window;
 use crate::snapshot::columns::SelectedRow;
 use crate::snapshot::reader::{self, Delivery, Note, Outcome, What};
-use crate::snapshot::Window;
 use crate::source::checks::{self, Report};
 use crate::source::{EventStream, PURGED, SourceError};
 use crate::status::Status;
@@ -179,7 +179,11 @@ impl<'a> Relay<'a> {
         // What waits is appended still; then the task ends, and tells if it could not.
         let (closed, _) = mpsc::channel(1);
         self.batches = closed;
-        let appended = clock::timeout(Duration::from_secs(10), std::mem::replace(&mut self.appending, task::spawn("none", async { Ok(()) })).join()).await;
+        let appended = clock::timeout(
+            Duration::from_secs(10),
+            std::mem::replace(&mut self.appending, task::spawn("none", async { Ok(()) })).join(),
+        )
+        .await;
         match (end, appended) {
             (_, Ok(Ok(Err(error)))) => Err(error.into()),
             (end, _) => end,
@@ -219,7 +223,12 @@ impl<'a> Relay<'a> {
                         () = stop.wait() => return Ok(()),
                     }
                     // The server may be another one by now, or another than it was.
-                    match clock::timeout(Duration::from_secs(5), look_again(self.settings, self.translator.complete())).await {
+                    match clock::timeout(
+                        Duration::from_secs(5),
+                        look_again(self.settings, self.translator.complete()),
+                    )
+                    .await
+                    {
                         Ok(Err(SourceError::Lost(_))) | Err(_) => {}
                         Ok(Err(stop)) => return Err(End::Failed(anyhow!(stop))),
                         Ok(Ok(())) => {}
@@ -281,7 +290,10 @@ impl<'a> Relay<'a> {
     }
 
     async fn take(&mut self, event: &crate::source::RawEvent, stream: &mut EventStream) -> Result<(), Break> {
-        let inside = self.translator.event(event.kind(), event.body(), &mut self.topics).await?;
+        let inside = self
+            .translator
+            .event(event.kind(), event.body(), &mut self.topics)
+            .await?;
         if inside > 0 {
             stream.skip(inside);
         }
@@ -308,14 +320,20 @@ impl<'a> Relay<'a> {
         let ended = std::mem::replace(&mut self.appending, task::spawn("none", async { Ok(()) }));
         match ended.join().await {
             Ok(Err(error)) => error.into(),
-            Ok(Ok(())) | Err(_) => End::Failed(anyhow!("the appending task ended by itself; please report this as a defect")),
+            Ok(Ok(())) | Err(_) => End::Failed(anyhow!(
+                "the appending task ended by itself; please report this as a defect"
+            )),
         }
     }
 
     fn note(&mut self, note: Note) {
         match note {
             Note::Next(reply) => {
-                let next = self.translator.snapshots().iter().find(|(_, state)| **state != SnapshotState::Done);
+                let next = self
+                    .translator
+                    .snapshots()
+                    .iter()
+                    .find(|(_, state)| **state != SnapshotState::Done);
                 // A receiver that is gone has no use for an answer.
                 let _ = reply.send(next.map(|(name, state)| (name.clone(), state.clone())));
             }
@@ -332,7 +350,10 @@ impl<'a> Relay<'a> {
         let known: Vec<String> = self.translator.snapshots().keys().cloned().collect();
         let unknown = wanted.iter().find(|name| *name != "--all" && !known.contains(name));
         if let Some(unknown) = unknown {
-            let _ = reply.send(Err(format!("{unknown} is not captured; these are: {}", known.join(", "))));
+            let _ = reply.send(Err(format!(
+                "{unknown} is not captured; these are: {}",
+                known.join(", ")
+            )));
             return;
         }
         let chosen: Vec<String> = known
@@ -381,7 +402,8 @@ impl<'a> Relay<'a> {
             }
             What::Begin(sql) => {
                 let mark = format!("{}/begin", names.1);
-                self.translator.snapshot_barrier((&topic, queues), names, "CREATE", &sql, &mark)?;
+                self.translator
+                    .snapshot_barrier((&topic, queues), names, "CREATE", &sql, &mark)?;
                 let begun = SnapshotState::Running {
                     chunk: 0,
                     rows: 0,
@@ -393,7 +415,12 @@ impl<'a> Relay<'a> {
             }
             What::Rows(rows, last) => (rows, last),
         };
-        let SnapshotState::Running { chunk, rows: mut written, mut after } = state else {
+        let SnapshotState::Running {
+            chunk,
+            rows: mut written,
+            mut after,
+        } = state
+        else {
             return Ok(Outcome::Spoiled);
         };
         let columns = &delivery.columns;
@@ -401,7 +428,15 @@ impl<'a> Relay<'a> {
             return Ok(Outcome::Spoiled);
         }
         let texts: Vec<_> = columns.all.iter().map(|column| column.text.clone()).collect();
-        let shape = Shape::new(names.0, names.1, &texts, columns.key.clone(), &self.routes, &route, queues)?;
+        let shape = Shape::new(
+            names.0,
+            names.1,
+            &texts,
+            columns.key.clone(),
+            &self.routes,
+            &route,
+            queues,
+        )?;
         let shape = Arc::new(shape);
         let mark: Arc<str> = format!("{}/{}", names.1, chunk + 1).into();
         let (mut key, mut text) = (Vec::new(), Vec::new());
@@ -445,7 +480,8 @@ impl<'a> Relay<'a> {
             },
             true => {
                 let mark = format!("{}/end", names.1);
-                self.translator.snapshot_barrier((&topic, queues), names, "QUERY", "", &mark)?;
+                self.translator
+                    .snapshot_barrier((&topic, queues), names, "QUERY", "", &mark)?;
                 tracing::info!(table = name, rows = written, "copied");
                 SnapshotState::Done
             }
@@ -489,7 +525,10 @@ async fn ask_source(settings: &Settings, routes: &Routes) -> Result<Report> {
         match asked.await {
             Ok(report) => break report,
             Err(error) => {
-                let lost = matches!(error.downcast_ref::<mysql_async::Error>(), Some(mysql_async::Error::Io(_)));
+                let lost = matches!(
+                    error.downcast_ref::<mysql_async::Error>(),
+                    Some(mysql_async::Error::Io(_))
+                );
                 if !lost || clock::now() >= deadline {
                     return Err(error);
                 }
@@ -502,8 +541,15 @@ async fn ask_source(settings: &Settings, routes: &Routes) -> Result<Report> {
         tracing::warn!("{warning}");
     }
     if !report.problems.is_empty() {
-        let lines: Vec<String> = report.problems.iter().map(|p| format!("  {}\n    {}", p.what, p.remedy)).collect();
-        return Err(anyhow!("the source is not ready; this would mend it:\n{}", lines.join("\n")));
+        let lines: Vec<String> = report
+            .problems
+            .iter()
+            .map(|p| format!("  {}\n    {}", p.what, p.remedy))
+            .collect();
+        return Err(anyhow!(
+            "the source is not ready; this would mend it:\n{}",
+            lines.join("\n")
+        ));
     }
     Ok(report)
 }
@@ -536,7 +582,11 @@ fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &S
 }
 
 /// Whether a server can give everything behind a position, and has not lost what we have.
-fn reachable(ours: &crate::gtid::GtidSet, executed: &crate::gtid::GtidSet, purged: &crate::gtid::GtidSet) -> Result<(), SourceError> {
+fn reachable(
+    ours: &crate::gtid::GtidSet,
+    executed: &crate::gtid::GtidSet,
+    purged: &crate::gtid::GtidSet,
+) -> Result<(), SourceError> {
     let surplus = ours.minus(executed);
     if !surplus.is_empty() {
         return Err(SourceError::stop(
@@ -547,15 +597,22 @@ fn reachable(ours: &crate::gtid::GtidSet, executed: &crate::gtid::GtidSet, purge
     }
     let gone = purged.minus(ours);
     if !gone.is_empty() {
-        return Err(SourceError::stop(format!("the source has purged the binlog of {gone}"), PURGED));
+        return Err(SourceError::stop(
+            format!("the source has purged the binlog of {gone}"),
+            PURGED,
+        ));
     }
     Ok(())
 }
 
 async fn look_again(settings: &Settings, ours: &crate::gtid::GtidSet) -> Result<(), SourceError> {
     use mysql_async::prelude::Queryable;
-    let mut conn = mysql::connect(&settings.source.url).await.map_err(mysql::source_error)?;
-    let sets: Option<(String, String)> = conn.query_first("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
+    let mut conn = mysql::connect(&settings.source.url)
+        .await
+        .map_err(mysql::source_error)?;
+    let sets: Option<(String, String)> = conn
+        .query_first("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged")
+        .await?;
     let (executed, purged) = sets.unwrap_or_default();
     let parse = |text: &str| crate::gtid::GtidSet::parse(text).map_err(|error| SourceError::Lost(error.to_string()));
     reachable(ours, &parse(&executed)?, &parse(&purged)?)

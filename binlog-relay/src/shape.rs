@@ -4,6 +4,9 @@ use crate::route::{Masking, Route, Routes, Treatment, put_key_part, queue_of};
 use anyhow::{Result, ensure};
 use std::sync::Arc;
 
+/// Columns of functional indexes are in the image under such names, and belong to nobody.
+const HIDDEN: &str = "!hidden!";
+
 /// A column, as the shape needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnText {
@@ -82,7 +85,7 @@ impl Shape {
         let mut kept = Vec::new();
         let mut mysql_types = Vec::new();
         let mut sql_types = Vec::new();
-        for (number, column) in columns.iter().enumerate() {
+        for (number, column) in columns.iter().enumerate().filter(|(_, column)| !column.name.starts_with(HIDDEN)) {
             let treatment = routes.treatment(route, &column.name);
             ensure!(
                 matches!(treatment, Treatment::Keep) || !key.contains(&number),

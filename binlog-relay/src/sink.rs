@@ -76,14 +76,21 @@ impl Topics {
         match self.count(topic).await {
             Ok(count) if count > 0 => {
                 if count != queues {
-                    tracing::warn!(topic, count, wanted = queues, "the topic has another number of queues than the rule says; it is kept");
+                    tracing::warn!(
+                        topic,
+                        count,
+                        wanted = queues,
+                        "the topic has another number of queues than the rule says; it is kept"
+                    );
                 }
                 return Ok(count);
             }
             Ok(_) | Err(CallError::NoRoute(_)) => {}
             Err(error) => return Err(error),
         }
-        self.instance.create_topic(&self.group, &TopicSpec::new(topic, queues)).await?;
+        self.instance
+            .create_topic(&self.group, &TopicSpec::new(topic, queues))
+            .await?;
         self.count(topic).await
     }
 
@@ -115,7 +122,11 @@ pub async fn append(
 ) -> Result<(), SinkError> {
     while let Some(batch) = batches.recv().await {
         let atomic = AtomicBatch {
-            messages: batch.messages,
+            messages: batch
+                .messages
+                .into_iter()
+                .map(|(message, queue)| (message, queue.into()))
+                .collect(),
             offsets: Vec::new(),
             position: Some(batch.position),
         };

@@ -88,12 +88,42 @@ impl Status {
     /// All of it in Prometheus' text format.
     pub fn to_prometheus(&self) -> String {
         let numbers = [
-            ("relay_rows_total", "Rows appended", "counter", self.rows.load(Relaxed) as i64),
-            ("relay_bytes_total", "Bytes of message bodies appended", "counter", self.bytes.load(Relaxed) as i64),
-            ("relay_batches_total", "Atomic batches appended", "counter", self.batches.load(Relaxed) as i64),
-            ("relay_transactions_total", "Transactions read", "counter", self.transactions.load(Relaxed) as i64),
-            ("relay_connects_total", "Times the source was connected to", "counter", self.connects.load(Relaxed) as i64),
-            ("relay_lag_ms", "Milliseconds from commit to now of the newest appended row; 0 when nothing is waiting", "gauge", self.lag_ms()),
+            (
+                "relay_rows_total",
+                "Rows appended",
+                "counter",
+                self.rows.load(Relaxed) as i64,
+            ),
+            (
+                "relay_bytes_total",
+                "Bytes of message bodies appended",
+                "counter",
+                self.bytes.load(Relaxed) as i64,
+            ),
+            (
+                "relay_batches_total",
+                "Atomic batches appended",
+                "counter",
+                self.batches.load(Relaxed) as i64,
+            ),
+            (
+                "relay_transactions_total",
+                "Transactions read",
+                "counter",
+                self.transactions.load(Relaxed) as i64,
+            ),
+            (
+                "relay_connects_total",
+                "Times the source was connected to",
+                "counter",
+                self.connects.load(Relaxed) as i64,
+            ),
+            (
+                "relay_lag_ms",
+                "Milliseconds from commit to now of the newest appended row; 0 when nothing is waiting",
+                "gauge",
+                self.lag_ms(),
+            ),
         ];
         let mut out = String::new();
         for (name, help, kind, value) in numbers {

@@ -24,8 +24,6 @@ use mq_client::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Hidden columns of functional indexes are in the image, and belong to nobody.
-const HIDDEN: &str = "!hidden!";
 /// Longest event that a server writes.
 const EVENT_BYTES_MAX: usize = 1 << 30;
 
@@ -113,7 +111,9 @@ impl Image<'_> {
     fn value(&self, number: usize) -> Result<Option<(&ColumnPlan, &[u8])>> {
         match self.row.raw(number) {
             rows::Value::Null => Ok(None),
-            rows::Value::Absent => bail!("a column is missing from the row image: binlog_row_image must be FULL for every session"),
+            rows::Value::Absent => {
+                bail!("a column is missing from the row image: binlog_row_image must be FULL for every session")
+            }
             rows::Value::Raw(raw) => Ok(Some((&self.plan.columns()[number], raw))),
         }
     }
@@ -244,18 +244,26 @@ impl Translator {
     }
 
     fn begin(&mut self, event: GtidEvent) -> Result<()> {
-        let gtid = event.gtid.context("a transaction has no GTID: gtid_mode was not ON at the source")?;
+        let gtid = event
+            .gtid
+            .context("a transaction has no GTID: gtid_mode was not ON at the source")?;
         self.forget_unfinished();
         let text = gtid.to_string();
         self.seen.add(gtid.source, &gtid.tag, gtid.number);
         let mut skip = 0;
         if let Some(partial) = self.position.partial.as_ref().filter(|partial| partial.gtid == text) {
             if partial.rules != self.options.routes.fingerprint() {
-                bail!("the rules were changed while transaction {text} was half in the queue: start the relay once with the old rules");
+                bail!(
+                    "the rules were changed while transaction {text} was half in the queue: start the relay once with the old rules"
+                );
             }
             skip = partial.rows;
         }
-        let committed_us = if event.original_commit_us > 0 { event.original_commit_us } else { event.immediate_commit_us };
+        let committed_us = if event.original_commit_us > 0 {
+            event.original_commit_us
+        } else {
+            event.immediate_commit_us
+        };
         self.transaction = Some(Transaction {
             gtid,
             text,
@@ -279,7 +287,12 @@ impl Translator {
         let gtid = &transaction.gtid;
         self.position.gtids.add(gtid.source, &gtid.tag, gtid.number);
         // Another server may give transactions in another order: the half one may still be to come.
-        if self.position.partial.as_ref().is_some_and(|partial| partial.gtid == transaction.text) {
+        if self
+            .position
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.gtid == transaction.text)
+        {
             self.position.partial = None;
         }
         self.es = self.es.max(transaction.es);
@@ -312,10 +325,18 @@ impl Translator {
             Some(route) => {
                 let queues = topics.ensure(&route.topic, route.queues).await?;
                 let table = self.table(&map, &route, queues);
-                Some(Arc::new(table.with_context(|| format!("table {}.{}", map.database, map.table))?))
+                Some(Arc::new(
+                    table.with_context(|| format!("table {}.{}", map.database, map.table))?,
+                ))
             }
         };
-        self.tables.insert(id, Known { raw: body.to_vec(), table });
+        self.tables.insert(
+            id,
+            Known {
+                raw: body.to_vec(),
+                table,
+            },
+        );
         Ok(())
     }
 
@@ -344,7 +365,7 @@ impl Translator {
         )?;
         Ok(Table {
             shape: Arc::new(shape),
-            plan: Plan::new(map, TextPolicy::default())?,
+            plan: Plan::new(map, &TextPolicy::default())?,
             columns: columns.len(),
         })
     }
@@ -352,8 +373,8 @@ impl Translator {
     fn rows(&mut self, kind: u8, body: &[u8]) -> Result<()> {
         let event = RowsEvent::parse(kind, body)?;
         let Some(known) = self.tables.get(&event.table_id) else {
-            // The number 0xffffff… only ends a statement.
-            if event.is_dummy() {
+            // An event without rows only ends a statement.
+            if event.data.is_empty() {
                 return Ok(());
             }
             bail!("rows of table number {} without a table map", event.table_id);
@@ -362,7 +383,10 @@ impl Translator {
             return Ok(());
         };
         self.announce()?;
-        let forward = !matches!(self.position.snapshots.get(&table.shape.name), Some(SnapshotState::Wanted));
+        let forward = !matches!(
+            self.position.snapshots.get(&table.shape.name),
+            Some(SnapshotState::Wanted)
+        );
         let scratch = std::mem::take(&mut self.scratch);
         let (mut before, mut after, mut buffers) = (scratch.before.recycle(), scratch.after.recycle(), scratch.buffers);
         let mut reader = RowReader::new(&table.plan, &event)?;
@@ -417,7 +441,11 @@ impl Translator {
         }
         let queue = shape.queue(key);
         if event != RowsKind::Update {
-            let kind = if event == RowsKind::Delete { Kind::Delete } else { Kind::Insert };
+            let kind = if event == RowsKind::Delete {
+                Kind::Delete
+            } else {
+                Kind::Insert
+            };
             return self.writer.add(simple(kind, main, queue, None));
         }
         changed.clear();
@@ -434,12 +462,20 @@ impl Translator {
             window.strike(&shape.name, old_key);
         }
         let (new, old) = (key_text(shape, &after)?, key_text(shape, &before)?);
-        self.writer.add(simple(Kind::Delete, &before, shape.queue(old_key), Some(("keyTo", &new))))?;
-        self.writer.add(simple(Kind::Insert, &after, queue, Some(("keyFrom", &old))))
+        self.writer.add(simple(
+            Kind::Delete,
+            &before,
+            shape.queue(old_key),
+            Some(("keyTo", &new)),
+        ))?;
+        self.writer
+            .add(simple(Kind::Insert, &after, queue, Some(("keyFrom", &old))))
     }
 
     async fn query(&mut self, event: &QueryEvent<'_>, topics: &mut Topics) -> Result<()> {
-        let sql = event.text().context("a statement is not readable in its character set")?;
+        let sql = event
+            .text()
+            .context("a statement is not readable in its character set")?;
         let ansi_quotes = event.sql_mode.is_some_and(|mode| mode & 4 != 0);
         let statement = ddl::read(&sql, event.database, ansi_quotes);
         match statement.kind {
@@ -452,7 +488,10 @@ impl Translator {
                 let tables = &statement.tables;
                 let captured = tables.iter().any(|(d, t)| self.options.routes.find(d, t).is_some());
                 if captured || tables.is_empty() {
-                    bail!("a change in statement format ('{}'): binlog_format must be ROW for every session", head(&sql));
+                    bail!(
+                        "a change in statement format ('{}'): binlog_format must be ROW for every session",
+                        head(&sql)
+                    );
                 }
                 Ok(())
             }
@@ -482,13 +521,22 @@ impl Translator {
     }
 
     /// A DDL statement: a barrier in every queue of the topics of its tables.
-    async fn definition(&mut self, sql: &str, database: &str, statement: &ddl::Statement, topics: &mut Topics) -> Result<()> {
+    async fn definition(
+        &mut self,
+        sql: &str,
+        database: &str,
+        statement: &ddl::Statement,
+        topics: &mut Topics,
+    ) -> Result<()> {
         let mut affected: Vec<(Arc<str>, u32, String, String)> = Vec::new();
         let names: Vec<(String, String)> = match &statement.database {
             // A whole schema is gone.
             Some(gone) => {
                 let known = self.position.snapshots.keys().filter_map(|name| name.split_once('.'));
-                known.filter(|(d, _)| d == gone).map(|(d, t)| (d.to_owned(), t.to_owned())).collect()
+                known
+                    .filter(|(d, _)| d == gone)
+                    .map(|(d, t)| (d.to_owned(), t.to_owned()))
+                    .collect()
             }
             None => statement.tables.clone(),
         };
@@ -508,7 +556,10 @@ impl Translator {
             return Ok(());
         }
         self.keep_snapshots_true(statement, &names);
-        let transaction = self.transaction.as_ref().context("a DDL statement outside of a transaction")?;
+        let transaction = self
+            .transaction
+            .as_ref()
+            .context("a DDL statement outside of a transaction")?;
         if transaction.skip > 0 {
             // Only CREATE … SELECT has rows behind its statement: the barrier is in the queue already.
             return Ok(());
@@ -615,7 +666,11 @@ impl Translator {
             // Rows that were there before count on; with none there is nothing half done.
             let rows = transaction.rows.max(transaction.skip);
             if rows > 0 {
-                let other = self.position.partial.as_ref().filter(|partial| partial.gtid != transaction.text);
+                let other = self
+                    .position
+                    .partial
+                    .as_ref()
+                    .filter(|partial| partial.gtid != transaction.text);
                 if let Some(other) = other {
                     bail!(
                         "transactions {} and {} would both be half in the queue: the source is another server, which has another order. \
@@ -633,7 +688,11 @@ impl Translator {
             }
         }
         let gtids = self.position.gtids.to_string();
-        let counts: Vec<_> = cut.counts.iter().map(|((topic, queue), count)| (&**topic, queue, count)).collect();
+        let counts: Vec<_> = cut
+            .counts
+            .iter()
+            .map(|((topic, queue), count)| (&**topic, queue, count))
+            .collect();
         let partial = self.position.partial.as_ref();
         let progress = serde_json::json!({
             "batch": self.batch,
@@ -645,7 +704,10 @@ impl Translator {
             "es": self.es,
         });
         let mut messages = cut.messages;
-        messages.push((Message::new(self.options.progress_topic.clone(), progress.to_string()), 0));
+        messages.push((
+            Message::new(self.options.progress_topic.clone(), progress.to_string()),
+            0,
+        ));
         self.batch += 1;
         Ok(Batch {
             messages,

@@ -82,7 +82,10 @@ impl Columns {
             )
             .await?;
         let place = |name: &String| all.iter().position(|column| column.text.name == *name);
-        let key = names.iter().map(|name| place(name).context("a key column that is no column")).collect::<Result<_>>()?;
+        let key = names
+            .iter()
+            .map(|name| place(name).context("a key column that is no column"))
+            .collect::<Result<_>>()?;
         Ok(Columns { all, key })
     }
 
@@ -117,7 +120,11 @@ impl Columns {
             sql.push_str(&format!(" ORDER BY {}", key.join(",")));
         }
         sql.push_str(&format!(" LIMIT {limit}"));
-        let params = if values.is_empty() { Params::Empty } else { Params::Positional(values) };
+        let params = if values.is_empty() {
+            Params::Empty
+        } else {
+            Params::Positional(values)
+        };
         let rows: Vec<mysql_async::Row> = conn.exec(sql, params).await?;
         Ok(rows.into_iter().map(mysql_async::Row::unwrap).collect())
     }
@@ -154,7 +161,9 @@ impl Columns {
     /// There are not as many as key columns, or one is malformed.
     pub fn key_from_texts(&self, texts: &[String]) -> Result<Vec<Value>> {
         if texts.len() != self.key.len() {
-            bail!("the key of the table has changed since its copy began; start the copy again (binlog-relay snapshot)");
+            bail!(
+                "the key of the table has changed since its copy began; start the copy again (binlog-relay snapshot)"
+            );
         }
         let pairs = self.key.iter().zip(texts);
         let values = pairs.map(|(number, text)| {
@@ -258,8 +267,12 @@ impl RowValues for SelectedRow<'_> {
         match (form, value) {
             (_, Value::NULL) => return Ok(Cell::Null),
             (Form::Number, Value::Bytes(digits)) => out.extend_from_slice(digits),
-            (Form::Number | Form::Unsigned, Value::Int(n)) => out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
-            (Form::Number | Form::Unsigned, Value::UInt(n)) => out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
+            (Form::Number | Form::Unsigned, Value::Int(n)) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes())
+            }
+            (Form::Number | Form::Unsigned, Value::UInt(n)) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes())
+            }
             (Form::Number, Value::Float(n)) => text::write_float(*n, out),
             (Form::Number, Value::Double(n)) => text::write_double(*n, out),
             (Form::Year, Value::Int(n)) => text::write_year(u16::try_from(*n)?, out),

@@ -172,7 +172,9 @@ async fn read(
     if columns.key.is_empty() {
         let rows = columns.select(conn, name, None, KEYLESS_ROWS_MAX + 1).await?;
         if rows.len() > KEYLESS_ROWS_MAX as usize {
-            bail!("it has no primary key and more than {KEYLESS_ROWS_MAX} rows; give it a key, or take it out of the rules");
+            bail!(
+                "it has no primary key and more than {KEYLESS_ROWS_MAX} rows; give it a key, or take it out of the rules"
+            );
         }
         return Ok((columns, What::Rows(rows, true)));
     }
