@@ -9,4 +9,5 @@
 pub mod body;
 pub mod drill;
 pub mod mq;
+pub mod relay;
 pub mod servers;

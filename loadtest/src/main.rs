@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use loadtest::drill::atomic::AtomicArgs;
 use loadtest::drill::{self, DrillArgs};
 use loadtest::mq::{self, MqArgs, pull, sweep};
+use loadtest::relay::{self, RelayCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,7 +26,9 @@ const EXAMPLES: &str = "Examples (the name servers of `mq` come from --namesrv o
   loadtest mq sweep --dir /tmp/mq --producers 2 --in-flight 160 --size 500 --consumers 2
   loadtest drill --dir /tmp/mq --kills 20 --seed 7
   loadtest drill --dir /tmp/mq --kills 5 --kind stop --down 3
-  loadtest drill atomic --dir /tmp/mq --kills 20";
+  loadtest drill atomic --dir /tmp/mq --kills 20
+  loadtest relay drill --kills 10
+  loadtest relay drill --kills 5 --victims split";
 
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant)] // One value a process.
@@ -34,6 +37,9 @@ enum What {
     Mq(Mq),
     /// Kill members under mixed load, then compare every answer with what is in the queues.
     Drill(Drill),
+    /// The binlog relay under faults and under load; brings its own MySQL, brokers and relays.
+    #[command(subcommand)]
+    Relay(RelayCommand),
 }
 
 #[derive(Args)]
@@ -86,6 +92,7 @@ fn start(what: What) -> Result<()> {
             ..
         }) => runtime(1)?.block_on(drill::atomic::run(args)),
         What::Drill(Drill { args: Some(args), .. }) => runtime(1)?.block_on(drill::run(args)),
+        What::Relay(command) => runtime(2)?.block_on(relay::run(command)),
         What::Drill(_) => anyhow::bail!("say where the cluster is: --dir"),
         What::Mq(Mq {
             other: Some(Other::Sweep(args)),

@@ -1,0 +1,28 @@
+//! `loadtest relay`: the binlog relay under faults and under load, with a MySQL server, a broker group and relays of its own.
+//!
+//! The oracle is independent of the relay: triggers at the source write each change into a journal within the same transaction, and the
+//! auditor compares what is in the queues with it, key by key.
+
+pub mod audit;
+pub mod drill;
+pub mod process;
+pub mod writer;
+
+use clap::Subcommand;
+
+/// What to do with the relay.
+#[derive(Subcommand, Clone, Debug)]
+pub enum RelayCommand {
+    /// Kill relay, broker leader and MySQL under load, then audit every queue.
+    Drill(drill::RelayDrillArgs),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// A fault was found, or something could not be started.
+pub async fn run(command: RelayCommand) -> anyhow::Result<()> {
+    match command {
+        RelayCommand::Drill(args) => drill::run(args).await,
+    }
+}
