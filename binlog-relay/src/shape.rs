@@ -85,7 +85,11 @@ impl Shape {
         let mut kept = Vec::new();
         let mut mysql_types = Vec::new();
         let mut sql_types = Vec::new();
-        for (number, column) in columns.iter().enumerate().filter(|(_, column)| !column.name.starts_with(HIDDEN)) {
+        for (number, column) in columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| !column.name.starts_with(HIDDEN))
+        {
             let treatment = routes.treatment(route, &column.name);
             ensure!(
                 matches!(treatment, Treatment::Keep) || !key.contains(&number),

@@ -56,7 +56,10 @@ type Change = (char, i64);
 pub async fn read_topic(instance: &ClientInstance, topic: &str) -> Result<Vec<MessageExt>> {
     let queues = instance.subscribe_queues(topic).await?;
     let group = format!("auditor_{}_{topic}", std::process::id());
-    let reader = LitePullConsumer::builder(&group).auto_commit(None).start_on(instance).await?;
+    let reader = LitePullConsumer::builder(&group)
+        .auto_commit(None)
+        .start_on(instance)
+        .await?;
     reader.assign(&queues).await?;
     let mut left = 0;
     for queue in &queues {
@@ -95,7 +98,7 @@ pub async fn audit(client: &ClientConfig, mysql: &str, relay: &str) -> Result<Au
         let topic = format!("{SCHEMA}_{table}");
         let mut queue_of: HashMap<String, u32> = HashMap::new();
         for message in read_topic(&instance, &topic).await? {
-            let queue = message.queue().queue_id;
+            let queue = message.queue().queue_id.get();
             let flat: Flat = serde_json::from_slice(message.body())
                 .with_context(|| format!("read message {} of {}", message.queue_offset(), message.queue()))?;
             ensure!(flat.table == *table, "{topic} holds a message of {}", flat.table);
@@ -103,13 +106,21 @@ pub async fn audit(client: &ClientConfig, mysql: &str, relay: &str) -> Result<Au
             audit.messages += 1;
             for row in flat.data.into_iter().flatten() {
                 audit.rows += 1;
-                let value = |column: &str| row.get(column).cloned().flatten().with_context(|| format!("no {column} in a row of {topic}"));
+                let value = |column: &str| {
+                    row.get(column)
+                        .cloned()
+                        .flatten()
+                        .with_context(|| format!("no {column} in a row of {topic}"))
+                };
                 let key = match number {
                     0 => value("id")?,
                     _ => format!("{}/{}", value("shop")?, value("number")?),
                 };
                 let before = queue_of.entry(key.clone()).or_insert(queue);
-                ensure!(*before == queue, "key {key} of {topic} is in queues {before} and {queue}");
+                ensure!(
+                    *before == queue,
+                    "key {key} of {topic} is in queues {before} and {queue}"
+                );
                 let op = flat.kind.chars().next().unwrap_or('?');
                 let mark = value("mark")?.parse().context("read a mark")?;
                 found.entry((number, key)).or_default().push((op, mark));
@@ -125,7 +136,11 @@ pub async fn audit(client: &ClientConfig, mysql: &str, relay: &str) -> Result<Au
         let Some(read) = found.get(key) else {
             bail!("key {key:?}: {} changes, none of them in the queue", changes.len());
         };
-        let same = changes.iter().zip(read).take_while(|(wanted, got)| wanted == got).count();
+        let same = changes
+            .iter()
+            .zip(read)
+            .take_while(|(wanted, got)| wanted == got)
+            .count();
         ensure!(
             same == changes.len() && same == read.len(),
             "key {key:?} differs after {same} changes: the source says {:?}, the queue {:?} ({} and {} in all)",
@@ -158,25 +173,42 @@ async fn progress(instance: &ClientInstance, relay: &str, audit: &mut Audit) -> 
     let (mut batch, mut epoch, mut messages, mut next) = (0, 0, 0, 1);
     for message in read_topic(instance, &format!("{relay}-progress")).await? {
         let progress: Progress = serde_json::from_slice(message.body()).context("read a progress message")?;
-        ensure!(progress.batch == batch + 1, "batch {} follows batch {batch}", progress.batch);
-        ensure!(progress.epoch >= epoch, "epoch {} wrote after epoch {epoch}", progress.epoch);
+        ensure!(
+            progress.batch == batch + 1,
+            "batch {} follows batch {batch}",
+            progress.batch
+        );
+        ensure!(
+            progress.epoch >= epoch,
+            "epoch {} wrote after epoch {epoch}",
+            progress.epoch
+        );
         audit.epochs += u64::from(progress.epoch != epoch);
         batch = progress.batch;
         epoch = progress.epoch;
         let added: u64 = progress.messages.iter().map(|(_, _, count)| count).sum();
-        ensure!(progress.next == next + added, "batch {batch} adds {added} messages to {next} and comes to {}", progress.next);
+        ensure!(
+            progress.next == next + added,
+            "batch {batch} adds {added} messages to {next} and comes to {}",
+            progress.next
+        );
         next = progress.next;
         messages += added;
     }
     audit.batches = batch;
-    ensure!(messages == audit.messages, "the batches say {messages} messages, the queues have {}", audit.messages);
+    ensure!(
+        messages == audit.messages,
+        "the batches say {messages} messages, the queues have {}",
+        audit.messages
+    );
     Ok(())
 }
 
 async fn journal(url: &str) -> Result<BTreeMap<(usize, String), Vec<Change>>> {
     let mut conn = binlog_relay::mysql::connect(url).await?;
-    let rows: Vec<(usize, String, String, i64)> =
-        conn.query("SELECT tab, k, op, mark FROM audit.journal ORDER BY seq").await?;
+    let rows: Vec<(usize, String, String, i64)> = conn
+        .query("SELECT tab, k, op, mark FROM audit.journal ORDER BY seq")
+        .await?;
     let mut journal: BTreeMap<_, Vec<Change>> = BTreeMap::new();
     for (table, key, op, mark) in rows {
         let op = op.chars().next().unwrap_or('?');

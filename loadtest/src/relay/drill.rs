@@ -70,14 +70,19 @@ pub fn settings(stage: &Stage, source: &Mysql, initial: bool) -> String {
 /// # Errors
 /// A breach was found, or something did not come back.
 pub async fn run(args: RelayDrillArgs) -> Result<()> {
-    let stage = Stage::start(3)?;
+    let mut stage = Stage::start(3)?;
     let mut source = stage.mysql("source", &[])?;
     writer::prepare(&source.url()).await?;
     let settings = settings(&stage, &source, false);
     let mut relays = vec![RelayProcess::start(stage.folder(), "relay-a", &settings, &[])?];
     relays[0].wait_for("start", Duration::from_secs(30), |s| s["state"] == "active")?;
     if args.victims.contains(&Victim::Split) {
-        relays.push(RelayProcess::start(stage.folder(), "relay-b", &settings, &["--standby"])?);
+        relays.push(RelayProcess::start(
+            stage.folder(),
+            "relay-b",
+            &settings,
+            &["--standby"],
+        )?);
     }
     let writers = Writers::start(&source.url(), 8, args.rate, args.seed);
     let begun = Instant::now();
@@ -149,7 +154,10 @@ pub async fn run(args: RelayDrillArgs) -> Result<()> {
         println!("slowest take-over of {}: {slowest:?}", takeovers.len());
         ensure!(*slowest < Duration::from_secs(5), "a take-over took {slowest:?}");
     }
-    println!("each of {} changes is in its queue once and in order: no gap, no repeat, no inversion", audit.journal);
+    println!(
+        "each of {} changes is in its queue once and in order: no gap, no repeat, no inversion",
+        audit.journal
+    );
     Ok(())
 }
 
@@ -159,7 +167,10 @@ async fn split(relays: &mut [RelayProcess]) -> Result<Duration> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let active = loop {
         let active: Vec<usize> = (0..relays.len()).filter(|n| is_active(&relays[*n])).collect();
-        let waiting = relays.iter().filter(|r| r.status().is_ok_and(|s| s["state"] == "stand-by")).count();
+        let waiting = relays
+            .iter()
+            .filter(|r| r.status().is_ok_and(|s| s["state"] == "stand-by"))
+            .count();
         if active.len() == 1 && waiting == 1 {
             break active[0];
         }
@@ -182,13 +193,18 @@ pub fn wait_until_through(relays: &mut [RelayProcess], source: &Mysql, within: D
     let executed = executed.replace(['\n', ' '], "");
     let deadline = Instant::now() + within;
     loop {
-        let there = relays.iter().any(|relay| relay.status().is_ok_and(|s| s["gtids"] == *executed));
+        let there = relays
+            .iter()
+            .any(|relay| relay.status().is_ok_and(|s| s["gtids"] == *executed));
         if there {
             return Ok(());
         }
         if Instant::now() >= deadline {
             let said: Vec<_> = relays.iter().map(|relay| format!("{:?}", relay.status())).collect();
-            bail!("not everything is in the queue within {within:?}: the source has {executed}, the relays say {}", said.join("; "));
+            bail!(
+                "not everything is in the queue within {within:?}: the source has {executed}, the relays say {}",
+                said.join("; ")
+            );
         }
         for relay in relays.iter_mut() {
             if let Some(end) = relay.ended() {

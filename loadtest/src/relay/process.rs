@@ -45,7 +45,11 @@ impl RelayProcess {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(&self.log).context("open the relay's log")?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .context("open the relay's log")?;
         let child = Command::new(&self.program)
             .arg("run")
             .arg("--config")
@@ -128,7 +132,11 @@ impl RelayProcess {
         let agent = ureq::Agent::new_with_defaults();
         let body = serde_json::to_string(tables)?;
         let url = format!("http://{}/snapshot", self.http);
-        agent.post(url).content_type("application/json").send(body).context("ask for a copy")?;
+        agent
+            .post(url)
+            .content_type("application/json")
+            .send(body)
+            .context("ask for a copy")?;
         Ok(())
     }
 
@@ -136,7 +144,12 @@ impl RelayProcess {
     ///
     /// # Errors
     /// It ends, or the time is up.
-    pub fn wait_for(&mut self, what: &str, within: Duration, wanted: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + within;
         loop {
             let status = self.status();
@@ -144,10 +157,16 @@ impl RelayProcess {
                 return Ok(());
             }
             if let Some(end) = self.ended() {
-                bail!("the relay ended ({end}) while {what} was waited for; see {}", self.log.display());
+                bail!(
+                    "the relay ended ({end}) while {what} was waited for; see {}",
+                    self.log.display()
+                );
             }
             if Instant::now() >= deadline {
-                bail!("no {what} within {within:?}; the relay says {status:?}; see {}", self.log.display());
+                bail!(
+                    "no {what} within {within:?}; the relay says {status:?}; see {}",
+                    self.log.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -168,12 +187,19 @@ fn program() -> Result<PathBuf> {
             let this = std::env::current_exe()?;
             let folder = this.parent().context("find the folder of this program")?;
             // Tests lie in a folder below.
-            if folder.ends_with("deps") { folder.parent().unwrap_or(folder).to_owned() } else { folder.to_owned() }
+            if folder.ends_with("deps") {
+                folder.parent().unwrap_or(folder).to_owned()
+            } else {
+                folder.to_owned()
+            }
         }
     };
     let program = folder.join("binlog-relay");
     if !program.exists() {
-        bail!("{} is not built: cargo build --release -p binlog-relay", program.display());
+        bail!(
+            "{} is not built: cargo build --release -p binlog-relay",
+            program.display()
+        );
     }
     Ok(program)
 }

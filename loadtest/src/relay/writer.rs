@@ -40,7 +40,10 @@ pub async fn prepare(url: &str) -> Result<()> {
     for (number, table) in TABLES.iter().enumerate() {
         let key = |row: &str| KEYS[number].replace("{}", row);
         let note = |row: &str, op: &str| {
-            format!("INSERT INTO audit.journal (tab, k, op, mark) VALUES ({number}, {}, '{op}', {row}.mark)", key(row))
+            format!(
+                "INSERT INTO audit.journal (tab, k, op, mark) VALUES ({number}, {}, '{op}', {row}.mark)",
+                key(row)
+            )
         };
         sql.push(format!(
             "CREATE TRIGGER {SCHEMA}.{table}_i AFTER INSERT ON {SCHEMA}.{table} FOR EACH ROW {}",
@@ -62,7 +65,9 @@ pub async fn prepare(url: &str) -> Result<()> {
     }
     for statement in sql {
         let short = statement.split('(').next().unwrap_or_default().to_owned();
-        conn.query_drop(statement).await.with_context(|| format!("prepare the source: {short}"))?;
+        conn.query_drop(statement)
+            .await
+            .with_context(|| format!("prepare the source: {short}"))?;
     }
     Ok(())
 }
@@ -181,7 +186,8 @@ impl Writer {
         let other = self.rng.random_range(0..KEY_SPACE);
         let dice = self.rng.random_range(0..100);
         if self.rng.random_bool(0.5) {
-            let note = ["plain", "grüße \\\"x\\\"", "tab\\there", "日本語", "line\\nbreak"][self.rng.random_range(0..5)];
+            let note =
+                ["plain", "grüße \\\"x\\\"", "tab\\there", "日本語", "line\\nbreak"][self.rng.random_range(0..5)];
             match dice {
                 0..35 => format!(
                     "INSERT IGNORE INTO {SCHEMA}.orders VALUES ({key}, {}, {}.{:02}, '{}', '{note}', NOW(3), {mark})",
@@ -190,8 +196,13 @@ impl Writer {
                     mark % 100,
                     ["new", "paid", "sent"][(mark % 3) as usize]
                 ),
-                35..70 => format!("UPDATE {SCHEMA}.orders SET amount = amount + 1.01, note = '{note}', mark = {mark} WHERE id = {key}"),
-                70..75 => format!("UPDATE {SCHEMA}.orders SET state = 'sent', mark = {mark} WHERE id BETWEEN {key} AND {}", key + 9),
+                35..70 => format!(
+                    "UPDATE {SCHEMA}.orders SET amount = amount + 1.01, note = '{note}', mark = {mark} WHERE id = {key}"
+                ),
+                70..75 => format!(
+                    "UPDATE {SCHEMA}.orders SET state = 'sent', mark = {mark} WHERE id BETWEEN {key} AND {}",
+                    key + 9
+                ),
                 75..88 => format!("DELETE FROM {SCHEMA}.orders WHERE id = {key}"),
                 _ => format!("UPDATE IGNORE {SCHEMA}.orders SET id = {other}, mark = {mark} WHERE id = {key}"),
             }
@@ -202,7 +213,9 @@ impl Writer {
                     "INSERT IGNORE INTO {SCHEMA}.items VALUES ('{shop}', {number}, {}, 'a,c', '{{\\\"n\\\": {key}}}', {mark})",
                     key as f64 / 3.0
                 ),
-                35..75 => format!("UPDATE {SCHEMA}.items SET price = price * 1.1, mark = {mark} WHERE shop = '{shop}' AND number = {number}"),
+                35..75 => format!(
+                    "UPDATE {SCHEMA}.items SET price = price * 1.1, mark = {mark} WHERE shop = '{shop}' AND number = {number}"
+                ),
                 75..88 => format!("DELETE FROM {SCHEMA}.items WHERE shop = '{shop}' AND number = {number}"),
                 _ => format!(
                     "UPDATE IGNORE {SCHEMA}.items SET number = {}, mark = {mark} WHERE shop = '{shop}' AND number = {number}",

@@ -40,6 +40,7 @@ pub use cluster::{Cluster, Hit, MemberStatus, Signal, Status, Target};
 pub use layout::{Layout, Member, NameServer, Options};
 pub use network::Network;
 pub use partition::From;
+pub use ports::free_port;
 pub use process::launch;
 pub use programs::Programs;
 pub use supervisor::supervise;

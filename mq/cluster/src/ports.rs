@@ -70,6 +70,11 @@ impl Ports {
     }
 }
 
+/// A free port for a server of another kind, chosen as those of members are.
+pub fn free_port() -> Result<u16> {
+    Ports::new(None)?.name_server(0)
+}
+
 fn is_free(port: u16) -> bool {
     // Bound to all addresses, so that a program that listens on another one of this machine counts too.
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
