@@ -264,16 +264,13 @@ impl<'a> Relay<'a> {
                 }
                 () = ended(&self.batches) => return Err(Break::End(self.why_ended().await)),
                 event = stream.next() => {
-                    let mut event = event?;
+                    self.take(&event?, &mut stream).await?;
                     for _ in 0..EVENTS_AT_ONCE {
+                        let Some(event) = stream.next_now()? else {
+                            self.status.caught_up_ms.store(clock::wall_ms(), Relaxed);
+                            break;
+                        };
                         self.take(&event, &mut stream).await?;
-                        match stream.next_now()? {
-                            Some(next) => event = next,
-                            None => {
-                                self.status.caught_up_ms.store(clock::wall_ms(), Relaxed);
-                                break;
-                            }
-                        }
                     }
                 }
                 Some(note) = notes.recv() => self.note(note),

@@ -247,7 +247,9 @@ impl Translator {
         let gtid = event
             .gtid
             .context("a transaction has no GTID: gtid_mode was not ON at the source")?;
-        self.forget_unfinished();
+        if let Some(unfinished) = &self.transaction {
+            bail!("transaction {} begins, and {} has not ended", gtid, unfinished.text);
+        }
         let text = gtid.to_string();
         self.seen.add(gtid.source, &gtid.tag, gtid.number);
         let mut skip = 0;
@@ -273,11 +275,6 @@ impl Translator {
             announced: false,
         });
         Ok(())
-    }
-
-    /// The server ends a stream only between events: what was begun and not ended comes again, whole.
-    fn forget_unfinished(&mut self) {
-        self.transaction = None;
     }
 
     fn end(&mut self) {
@@ -722,7 +719,7 @@ impl Translator {
 
     /// The stream is asked for anew: what is half read comes again from its beginning. Only right after a cut.
     pub fn restart(&mut self) {
-        self.forget_unfinished();
+        self.transaction = None;
         self.seen = self.position.gtids.clone();
         self.tables.clear();
     }

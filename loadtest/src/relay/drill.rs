@@ -71,9 +71,16 @@ pub fn settings(stage: &Stage, source: &Mysql, initial: bool) -> String {
 /// A breach was found, or something did not come back.
 pub async fn run(args: RelayDrillArgs) -> Result<()> {
     let mut stage = Stage::start(3)?;
+    match drill(args, &stage).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.context(format!("everything is kept in {}", stage.keep().display()))),
+    }
+}
+
+async fn drill(args: RelayDrillArgs, stage: &Stage) -> Result<()> {
     let mut source = stage.mysql("source", &[])?;
     writer::prepare(&source.url()).await?;
-    let settings = settings(&stage, &source, false);
+    let settings = settings(stage, &source, false);
     let mut relays = vec![RelayProcess::start(stage.folder(), "relay-a", &settings, &[])?];
     relays[0].wait_for("start", Duration::from_secs(30), |s| s["state"] == "active")?;
     if args.victims.contains(&Victim::Split) {
@@ -132,14 +139,7 @@ pub async fn run(args: RelayDrillArgs) -> Result<()> {
         source.run("INSERT INTO audit.journal (tab, k, op, mark) VALUES (0, '1', 'U', 1)")?;
     }
     let client = ClientConfig::new(&stage.cluster().namesrv_addr());
-    let verdict = audit::audit(&client, &source.url(), RELAY).await;
-    let audit = match verdict {
-        Ok(audit) => audit,
-        Err(error) => {
-            let kept = stage.keep();
-            return Err(error.context(format!("the audit failed; everything is kept in {}", kept.display())));
-        }
-    };
+    let audit = audit::audit(&client, &source.url(), RELAY).await.context("audit")?;
     println!(
         "{} kills; {changes} rows changed in {seconds:.0} s ({:.0} a second); {} messages with {} rows of {} keys, {} batches of {} owners",
         args.kills as usize * args.victims.len(),
