@@ -91,7 +91,7 @@ async fn drill(args: RelayDrillArgs, stage: &Stage) -> Result<()> {
             &["--standby"],
         )?);
     }
-    let writers = Writers::start(&source.url(), 8, args.rate, args.seed);
+    let writers = Writers::start(&source.url(), 16, args.rate, args.seed);
     let begun = Instant::now();
     let mut rng = StdRng::seed_from_u64(args.seed);
     let mut plan: Vec<Victim> = Vec::new();

@@ -97,7 +97,7 @@ impl Writers {
                     changes: changes.clone(),
                     slowest_us: slowest_us.clone(),
                 };
-                let pause = Duration::from_secs_f64(connections as f64 * 2.0 / rate as f64);
+                let pause = Duration::from_secs_f64(connections as f64 * 2.6 / rate as f64);
                 tokio::spawn(writer.run(pause))
             })
             .collect();
@@ -190,7 +190,8 @@ impl Writer {
                 ["plain", "grüße \\\"x\\\"", "tab\\there", "日本語", "line\\nbreak"][self.rng.random_range(0..5)];
             match dice {
                 0..35 => format!(
-                    "INSERT IGNORE INTO {SCHEMA}.orders VALUES ({key}, {}, {}.{:02}, '{}', '{note}', NOW(3), {mark})",
+                    "INSERT INTO {SCHEMA}.orders VALUES ({key}, {}, {}.{:02}, '{}', '{note}', NOW(3), {mark})
+                     ON DUPLICATE KEY UPDATE note = VALUES(note), at = VALUES(at), mark = VALUES(mark)",
                     key % 97,
                     key % 1000,
                     mark % 100,
@@ -210,7 +211,8 @@ impl Writer {
             let (shop, number) = (["Süd", "nord", "West"][(key % 3) as usize], key / 3);
             match dice {
                 0..35 => format!(
-                    "INSERT IGNORE INTO {SCHEMA}.items VALUES ('{shop}', {number}, {}, 'a,c', '{{\\\"n\\\": {key}}}', {mark})",
+                    "INSERT INTO {SCHEMA}.items VALUES ('{shop}', {number}, {}, 'a,c', '{{\\\"n\\\": {key}}}', {mark})
+                     ON DUPLICATE KEY UPDATE price = VALUES(price), mark = VALUES(mark)",
                     key as f64 / 3.0
                 ),
                 35..75 => format!(
