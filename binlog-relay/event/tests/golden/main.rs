@@ -1,6 +1,7 @@
 //! Binlogs of a real server, replayed, and what the server says about the rows at the end (`golden/record` makes both).
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+mod damage;
 mod replay;
 
 use binlog_relay_event::header;
