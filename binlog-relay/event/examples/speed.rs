@@ -156,7 +156,7 @@ fn image(number: u64, version: u64, body: &mut Vec<u8>) {
     let cents = mixed % 100_000_000;
     body.extend(&(0x8000_0000 | (cents / 100) as u32).to_be_bytes());
     body.push((cents % 100) as u8);
-    let time = (2026 * 13 + 11) << 22 | 28u64 << 17 | (number % 24) << 12 | (number % 60) << 6 | number % 59;
+    let time = (2026 * 13 + 11) << 22 | 28u64 << 17 | (number % 24) << 12 | (number % 60) << 6 | (number % 59);
     body.extend(&((1 << 39) | time).to_be_bytes()[3..]);
     body.extend(&((number % 1000 * 10) as u16).to_be_bytes());
     body.extend(&(1_795_000_000 + number as u32 + version as u32).to_be_bytes());
