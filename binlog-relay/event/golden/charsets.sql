@@ -26,7 +26,7 @@ BEGIN
 END //
 DELIMITER ;
 CALL fill(@single, 32, 1);
-CALL fill(@multiple, 0x8140, 59);
+CALL fill(@multiple, 0x8140, 151);
 ALTER TABLE charsets ADD gb18030_long TEXT CHARACTER SET gb18030, ADD ujis_long TEXT CHARACTER SET ujis;
 UPDATE charsets SET gb18030_long = 'é😀€', ujis_long = CONVERT(UNHEX('8FB0A18EB18FEDE3') USING ujis);
 DROP PROCEDURE fill;

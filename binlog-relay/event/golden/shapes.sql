@@ -35,12 +35,12 @@ UPDATE wide SET c17 = NULL WHERE id = 4;
 SET SESSION binlog_row_image = 'FULL';
 
 CREATE TABLE long_rows (id INT PRIMARY KEY, t VARCHAR(1000) CHARACTER SET ascii);
-INSERT INTO long_rows WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 40) SELECT n, REPEAT(CHAR(65 + n % 26), 300) FROM n;
-UPDATE long_rows SET t = CONCAT(t, id) WHERE id <= 20;
+INSERT INTO long_rows WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 30) SELECT n, REPEAT(CHAR(65 + n % 26), 300) FROM n;
+UPDATE long_rows SET t = CONCAT(t, id) WHERE id <= 5;
 
 SET SESSION binlog_transaction_compression = ON;
 BEGIN;
-INSERT INTO long_rows WITH RECURSIVE n (n) AS (SELECT 41 UNION ALL SELECT n + 1 FROM n WHERE n < 300) SELECT n, REPEAT(CHAR(65 + n % 26), 300) FROM n;
+INSERT INTO long_rows WITH RECURSIVE n (n) AS (SELECT 31 UNION ALL SELECT n + 1 FROM n WHERE n < 300) SELECT n, REPEAT(CHAR(65 + n % 26), 300) FROM n;
 UPDATE wide SET c2 = 2 WHERE id = 1;
 DELETE FROM long_rows WHERE id BETWEEN 100 AND 110;
 COMMIT;
@@ -50,9 +50,9 @@ SET SESSION binlog_rows_query_log_events = ON;
 INSERT INTO keyless VALUES (3, 'three');
 SET SESSION binlog_rows_query_log_events = OFF;
 
-SET gtid_next = 'AUTOMATIC:audit';
+/*!80300 SET gtid_next = 'AUTOMATIC:audit' */;
 INSERT INTO keyless VALUES (4, 'tagged');
-SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:a_tag_of_thirty_two_characters__:9007199254740993';
+/*!80300 SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:a_tag_of_thirty_two_characters__:9007199254740993' */;
 INSERT INTO keyless VALUES (5, 'tagged');
 SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:77';
 INSERT INTO keyless VALUES (6, 'plain');

@@ -20,8 +20,8 @@ fn lines(name: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn replay(name: &str) -> Replay {
-    let file = fs::read(golden(&format!("{name}.binlog"))).unwrap();
+fn replay(name: &str, version: &str) -> Replay {
+    let file = fs::read(golden(&format!("{name}.{version}.binlog"))).unwrap();
     let mut replay = Replay::default();
     for (nth, event) in events(&file).into_iter().enumerate() {
         if let Err(error) = replay.event(event) {
@@ -57,14 +57,17 @@ fn layout(scientific: &str) -> String {
 }
 
 /// Compares every cell that the server lists, and the number of rows.
-fn compare(name: &str) -> Replay {
-    let replay = replay(name);
+fn compare(name: &str, version: &str) -> Replay {
+    let replay = replay(name, version);
     let mut wrong = Vec::new();
     let cells = lines(&format!("{name}.cells"));
     for line in &cells {
         let [table, id, column, kind, value] = line.as_slice() else {
             panic!("{line:?}")
         };
+        if lacks(version, table, column) || is_wrong(version, table, id) {
+            continue;
+        }
         let row = &replay.tables[table]
             .get(id)
             .unwrap_or_else(|| panic!("{table} has no row {id}"));
@@ -130,16 +133,29 @@ fn compare(name: &str) -> Replay {
             "rows of {table}"
         );
     }
-    compare_columns(name, &replay);
+    compare_columns(name, version, &replay);
     replay
 }
 
-fn compare_columns(name: &str, replay: &Replay) {
+/// Before 9.0 the server itself spoils times of 32 hours and more on their way into JSON.
+fn is_wrong(version: &str, table: &str, id: &str) -> bool {
+    version.starts_with("8.") && (table, id) == ("documents", "44")
+}
+
+/// VECTOR came with 9.0.
+fn lacks(version: &str, table: &str, column: &str) -> bool {
+    version.starts_with("8.") && (table, column) == ("bytes", "vec")
+}
+
+fn compare_columns(name: &str, version: &str, replay: &Replay) {
     let columns = lines(&format!("{name}.columns"));
     for line in &columns {
         let [table, column, kind, invisible, key] = line.as_slice() else {
             panic!("{line:?}")
         };
+        if lacks(version, table, column) {
+            continue;
+        }
         let map = &replay.shapes[table];
         assert!(map.has_full_metadata);
         let at = map.columns.iter().position(|known| known.name == *column).unwrap();
@@ -162,23 +178,31 @@ fn compare_columns(name: &str, replay: &Replay) {
 
 #[test]
 fn every_type_and_its_corners() {
-    let replay = compare("types");
-    assert_eq!(replay.tables.len(), 7);
-    assert!(replay.kinds[&header::TRANSACTION_PAYLOAD] >= 1);
-    // All of it was inserted, updated and deleted.
-    for kind in [header::WRITE_ROWS, header::UPDATE_ROWS, header::DELETE_ROWS] {
-        assert!(replay.kinds[&kind] >= 4);
+    for version in ["8.0", "8.4", "9.7"] {
+        let replay = compare("types", version);
+        assert_eq!(replay.tables.len(), 7);
+        assert!(replay.kinds[&header::TRANSACTION_PAYLOAD] >= 1);
+        // All of it was inserted, updated and deleted.
+        for kind in [header::WRITE_ROWS, header::UPDATE_ROWS, header::DELETE_ROWS] {
+            assert!(replay.kinds[&kind] >= 4);
+        }
     }
 }
 
 #[test]
 fn every_charset() {
-    compare("charsets");
+    compare("charsets", "9.7");
 }
 
 #[test]
 fn unusual_tables_and_transactions() {
-    let replay = compare("shapes");
+    for version in ["8.0", "8.4", "9.7"] {
+        shapes(version);
+    }
+}
+
+fn shapes(version: &str) {
+    let replay = compare("shapes", version);
     assert!(
         replay.rows_events_of_a_map >= 2,
         "an INSERT of many rows is split over several events"
@@ -191,13 +215,16 @@ fn unusual_tables_and_transactions() {
         .filter_map(|event| event.gtid.as_ref())
         .map(ToString::to_string)
         .collect();
-    for expected in [
-        "3e11fa47-71ca-11e1-9e33-c80aa9429562:a_tag_of_thirty_two_characters__:9007199254740993",
-        "3e11fa47-71ca-11e1-9e33-c80aa9429562:77",
-    ] {
-        assert!(gtids.iter().any(|gtid| gtid == expected), "{gtids:#?}");
+    assert!(
+        gtids
+            .iter()
+            .any(|gtid| gtid == "3e11fa47-71ca-11e1-9e33-c80aa9429562:77")
+    );
+    if version != "8.0" {
+        let tagged = "3e11fa47-71ca-11e1-9e33-c80aa9429562:a_tag_of_thirty_two_characters__:9007199254740993";
+        assert!(gtids.iter().any(|gtid| gtid == tagged), "{gtids:#?}");
+        assert!(gtids.iter().any(|gtid| gtid.contains(":audit:")));
     }
-    assert!(gtids.iter().any(|gtid| gtid.contains(":audit:")));
     for event in &replay.gtids {
         assert!(event.immediate_commit_us > 1_700_000_000_000_000 && event.transaction_bytes > 0);
         assert_eq!(event.immediate_commit_us, event.original_commit_us);
