@@ -32,7 +32,16 @@ pub(crate) struct Shape {
 impl Shape {
     /// `None`: no DECIMAL of MySQL has this precision and scale.
     pub(crate) fn new(precision: u8, scale: u8) -> Option<Self> {
-        (precision <= 65 && scale <= 30 && scale <= precision && precision > 0).then(|| Self {
+        if precision <= 65 {
+            Self::in_json(precision, scale)
+        } else {
+            None
+        }
+    }
+
+    /// As [`Shape::new`]; but JSON counts zeros in front, up to whole groups of nine digits, into the precision.
+    pub(crate) fn in_json(precision: u8, scale: u8) -> Option<Self> {
+        (precision <= 81 && scale <= 30 && scale <= precision && precision > 0).then(|| Self {
             integer: precision - scale,
             fraction: scale,
         })

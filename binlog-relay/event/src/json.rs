@@ -146,7 +146,9 @@ impl Writer<'_> {
         match kind {
             246 => {
                 let (shape, digits) = raw.split_first_chunk::<2>().ok_or(Error::Short(WHAT))?;
-                Shape::new(shape[0], shape[1]).ok_or(DAMAGED)?.write(digits, self.out)?;
+                Shape::in_json(shape[0], shape[1])
+                    .ok_or(DAMAGED)?
+                    .write(digits, self.out)?;
             }
             7 | 10 | 12 => {
                 let value = temporal::json_datetime(packed()?)?;

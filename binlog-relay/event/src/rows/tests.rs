@@ -103,6 +103,19 @@ fn damage_is_an_error_and_ends_the_rows() {
 }
 
 #[test]
+fn a_row_of_defaults_only_has_no_bytes_and_is_a_row() {
+    // As MySQL 9.7 writes `INSERT INTO t () VALUES ()` with binlog_row_image=MINIMAL, for another table.
+    let kind = header::WRITE_ROWS;
+    assert_eq!(texts(kind, &event(kind, &[0], b"")).unwrap(), ["- - - > - - - "]);
+    assert!(texts(kind, &event(kind, &[7], b"")).unwrap().is_empty());
+    assert!(
+        texts(header::DELETE_ROWS, &event(header::DELETE_ROWS, &[0], b""))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
 fn rows_without_columns_do_not_run_forever() {
     let kind = header::WRITE_ROWS;
     assert!(texts(kind, &event(kind, &[0], b"x")).is_err());

@@ -1,0 +1,128 @@
+-- Every type of MySQL with its corners, then the same rows updated and deleted.
+-- Each table has `id` first: the test replays the binlog into a table keyed by it.
+SET sql_mode = '', time_zone = '+00:00', SESSION binlog_row_image = 'FULL';
+SET NAMES utf8mb4;
+
+CREATE TABLE ints (
+  id INT PRIMARY KEY,
+  a TINYINT, au TINYINT UNSIGNED, b SMALLINT, bu SMALLINT UNSIGNED, c MEDIUMINT, cu MEDIUMINT UNSIGNED,
+  d INT, du INT UNSIGNED, e BIGINT, eu BIGINT UNSIGNED, y YEAR, b1 BIT(1), b7 BIT(7), b9 BIT(9), b64 BIT(64), f BOOL NOT NULL);
+INSERT INTO ints VALUES
+  (1, -128, 255, -32768, 65535, -8388608, 16777215, -2147483648, 4294967295, -9223372036854775808, 18446744073709551615,
+   1901, b'1', b'1111111', b'100000001', ~0, 1),
+  (2, 127, 0, 32767, 0, 8388607, 0, 2147483647, 0, 9223372036854775807, 0, 2155, b'0', b'0', b'0', 0, 0),
+  (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0),
+  (4, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, 0, b'1', b'1', b'1', 0x8000000000000000, 1),
+  (5, 0, 128, 0, 32768, 0, 8388608, 0, 2147483648, 0, 9223372036854775808, 2026, 0, 64, 256, 1, 1);
+UPDATE ints SET c = -c, e = e + 1 WHERE id IN (4, 5);
+UPDATE ints SET a = NULL, au = 7 WHERE id IN (1, 4);
+DELETE FROM ints WHERE id = 2;
+
+-- Not the greatest DOUBLE: the server's text of it is cut to 22 characters and reads back as infinity.
+CREATE TABLE numbers (
+  id INT PRIMARY KEY,
+  d1 DECIMAL(10,2), d2 DECIMAL(65,30), d3 DECIMAL(65,0), d4 DECIMAL(1,0), d5 DECIMAL(30,30), d6 DECIMAL(9,9),
+  d7 DECIMAL(18,9), d8 DECIMAL(19,1) UNSIGNED, d9 DECIMAL(5,3), f FLOAT, g DOUBLE, fu FLOAT UNSIGNED, gu DOUBLE UNSIGNED, h FLOAT(7,3));
+INSERT INTO numbers VALUES
+  (1, -123.40, -99999999999999999999999999999999999.999999999999999999999999999999, REPEAT('9', 65), 9,
+   0.999999999999999999999999999999, 0.123456789, 123456789.987654321, 0.5, 1.005, 0.1, 0.1, 1.5, 1.5, 1234.567),
+  (2, 0.50, 0.000000000000000000000000000001, 0, -9, -0.000000000000000000000000000001, -0.000000001, -0.000000001,
+   999999999999999999.9, -99.999, -3.402823466e38, -1.797693134862315e308, 0, 0, -0.001),
+  (3, 0, -0.5, -1, 0, 0, 0, 0, 0, 0, -0e0, -0e0, 3.4e38, 1e-320, 0),
+  (4, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  (5, 99999999.99, 12345678901234567890123456789012345.678901234567890123456789012345, -1000000000, 1, 0.5, 0.5, 1000000000,
+   1000000000, 0.001, 16777216, 1e21, 1e-45, 5e-324, 0.333),
+  (6, -0.01, 1000000000.000000001, 1000000000000000000, 5, 0.1, 0.1, 100000000, 10, 10, 1e10, 1e-7, 3.14159274, 2.2250738585072014e-308, 9999);
+UPDATE numbers SET d1 = d1 * -1, g = g / 3, f = f * 3 WHERE id <> 2;
+DELETE FROM numbers WHERE id = 6;
+
+CREATE TABLE times (
+  id INT PRIMARY KEY,
+  d DATE, t0 TIME, t1 TIME(1), t2 TIME(2), t3 TIME(3), t4 TIME(4), t5 TIME(5), t6 TIME(6),
+  dt0 DATETIME, dt1 DATETIME(1), dt3 DATETIME(3), dt4 DATETIME(4), dt6 DATETIME(6),
+  ts0 TIMESTAMP NULL, ts2 TIMESTAMP(2) NULL, ts3 TIMESTAMP(3) NULL, ts5 TIMESTAMP(5) NULL, ts6 TIMESTAMP(6) NULL);
+SET sql_mode = 'ALLOW_INVALID_DATES';
+INSERT INTO times VALUES
+  (1, '9999-12-31', '838:59:59', '838:59:59.0', '838:59:59', '838:59:58.999', '838:59:58.9999', '838:59:58.99999', '838:59:58.999999',
+   '9999-12-31 23:59:59', '9999-12-31 23:59:59.9', '9999-12-31 23:59:59.999', '9999-12-31 23:59:59.9999', '9999-12-31 23:59:59.999999',
+   '2038-01-19 03:14:07', '2038-01-19 03:14:07.99', '2038-01-19 03:14:07.999', '2038-01-19 03:14:07.99999', '2038-01-19 03:14:07.999999'),
+  (2, '0000-00-00', '-838:59:59', '-01:02:03.4', '-01:02:03.45', '-01:02:03.456', '-01:02:03.4567', '-01:02:03.45678', '-01:02:03.456789',
+   '0000-00-00 00:00:00', '0000-00-00 00:00:00.0', '0000-00-00', '0000-00-00', '0000-00-00',
+   '0000-00-00', '0000-00-00', '0000-00-00', '0000-00-00', '0000-00-00'),
+  (3, '2023-00-15', '-00:00:01', '-00:00:00.1', '-00:00:00.01', '-00:00:00.001', '-00:00:00.0001', '-00:00:00.00001', '-00:00:00.000001',
+   '2023-02-00 01:02:03', '2023-02-31 01:02:03.4', '2023-00-00', '1000-01-01', '1000-01-01 00:00:00.000001',
+   '1970-01-01 00:00:01', '1970-01-01 00:00:01', '1970-01-01 00:00:01', '1970-01-01 00:00:01', '1970-01-01 00:00:01.000001'),
+  (4, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  (5, '1000-01-01', '00:00:00', '00:00:00.5', '100:00:00.25', '-100:00:00.125', '10:10:10.1010', '-256:00:00', '-512:30:30.5',
+   '2024-02-29 12:34:56', '2024-02-29 12:34:56.7', '2024-02-29 12:34:56.789', '2024-02-29 12:34:56.0001', '2024-02-29 12:34:56.7',
+   '2000-02-29 23:59:59', '2024-12-31 23:59:59.5', '2023-03-01 00:00:00.001', '2024-02-29 12:00:00', '2026-11-28 11:22:33.445566');
+UPDATE times SET t2 = ADDTIME(t2, '-00:00:00.55'), dt3 = '2026-11-28 00:00:00.1', d = '2023-02-00' WHERE id > 2;
+DELETE FROM times WHERE id = 1;
+INSERT INTO times (id, t1, t3, t6) VALUES (6, '-838:59:58.9', '838:59:58.999', '-838:59:58.999999');
+SET sql_mode = '';
+
+CREATE TABLE bytes (
+  id INT PRIMARY KEY,
+  b5 BINARY(5), b255 BINARY(255), v5 VARBINARY(5), v300 VARBINARY(300), t TINYBLOB, b BLOB, m MEDIUMBLOB, l LONGBLOB,
+  e ENUM('', 'a', 'b''c', 'ü') CHARACTER SET latin1, s SET('x', 'y', 'z'), /*!90000 vec VECTOR(3), */ g GEOMETRY, p POINT SRID 4326, ls LINESTRING NOT NULL);
+INSERT INTO bytes VALUES
+  (1, 'a', REPEAT(x'00', 255), '', REPEAT(x'FF', 300), x'00', x'0A22275C7F80FF', REPEAT(x'E9', 300), 'l', 'a', 'x,z',
+   /*!90000 STRING_TO_VECTOR('[1,-2.5,3e30]'), */ ST_GeomFromText('POINT(1 2)'), ST_GeomFromText('POINT(48.2 16.37)', 4326),
+   ST_GeomFromText('LINESTRING(0 0,1 1)')),
+  (2, x'0000000000', x'FF', x'0000', x'00', '', '', '', '', 2, 0, /*!90000 STRING_TO_VECTOR('[0]'), */ ST_GeomFromText('GEOMETRYCOLLECTION EMPTY'),
+   NULL, ST_GeomFromText('LINESTRING(0 0,-1 -1)')),
+  (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, /*!90000 NULL, */ NULL, NULL, ST_GeomFromText('LINESTRING(0 0,1 1,2 2)')),
+  (4, x'0100000001', x'00FF00', x'FF00', 'x', x'FF', x'80', x'81', x'82', 'nonsense', 'y', /*!90000 NULL, */
+   ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))'), NULL, ST_GeomFromText('LINESTRING(0 0,1 1)')),
+  (5, x'20', x'20', ' ', ' ', ' ', ' ', ' ', ' ', 'ü', 'x,y,z', /*!90000 NULL, */ NULL, NULL, ST_GeomFromText('LINESTRING(9 9,1 1)'));
+UPDATE bytes SET b5 = x'6100', e = 'b''c', s = '' WHERE id IN (1, 3);
+DELETE FROM bytes WHERE id = 4;
+
+SET @labels = (WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 64) SELECT GROUP_CONCAT(QUOTE(CONCAT('m', n)) ORDER BY n) FROM n);
+SET @sql = CONCAT('CREATE TABLE sets (id INT PRIMARY KEY, s64 SET(', @labels, '), s9 SET(', SUBSTRING_INDEX(@labels, ',', 9),
+  '), s33 SET(', SUBSTRING_INDEX(@labels, ',', 33), '), e300 ENUM(''first'',', REPLACE(@labels, '''m', '''a'), ',',
+  REPLACE(@labels, '''m', '''b'), ',', REPLACE(@labels, '''m', '''c'), ',', REPLACE(@labels, '''m', '''d'), '))');
+PREPARE make FROM @sql;
+EXECUTE make;
+INSERT INTO sets VALUES (1, 18446744073709551615, 511, 8589934591, 257), (2, 0, 0, 0, 0), (3, NULL, NULL, NULL, NULL),
+  (4, 9223372036854775808, 256, 4294967296, 'd64'), (5, 'm1', 'm1', 'm33', 'first');
+UPDATE sets SET e300 = 256, s64 = 'm63,m2' WHERE id = 5;
+
+CREATE TABLE texts (
+  id INT PRIMARY KEY,
+  c10 CHAR(10) CHARACTER SET utf8mb4, c255 CHAR(255) CHARACTER SET utf8mb4, v10 VARCHAR(10) CHARACTER SET utf8mb4,
+  v300 VARCHAR(300) CHARACTER SET utf8mb4, tt TINYTEXT CHARACTER SET utf8mb4, t TEXT CHARACTER SET utf8mb4,
+  m MEDIUMTEXT CHARACTER SET utf8mb4, l LONGTEXT CHARACTER SET utf8mb4,
+  u3 VARCHAR(20) CHARACTER SET utf8mb3, asc1 VARCHAR(20) CHARACTER SET ascii, lat1 VARCHAR(255) CHARACTER SET latin1,
+  c_lat1 CHAR(20) CHARACTER SET latin1, uc VARCHAR(20) CHARACTER SET ucs2, u16 VARCHAR(20) CHARACTER SET utf16,
+  u16le CHAR(20) CHARACTER SET utf16le, u32 TEXT CHARACTER SET utf32);
+INSERT INTO texts VALUES
+  (1, 'a  ', REPEAT('😀', 255), 'ü"\\/', REPEAT('é', 300), '\0\n\r\t\b', 'line\u2028', '中文', '\x7f', '漢字', 'ascii', 'é€\x81', 'ñ', '漢', '😀', '😀', '😀é'),
+  (2, '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', ''),
+  (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  (4, ' x', 'é', ' x ', 'v', 't', REPEAT('0123456789', 30), 'm', 'l', 'u', 'a', 'l', 'c ', ' u ', 'z', 'z ', 'z');
+UPDATE texts SET v10 = 'new', lat1 = CONVERT(UNHEX('80818D8F909DA0FF') USING latin1) WHERE id IN (3, 4);
+UPDATE texts SET t = CONCAT(t, '…') WHERE id = 4;
+
+CREATE TABLE documents (id INT PRIMARY KEY, j JSON);
+INSERT INTO documents VALUES
+  (1, NULL), (2, 'null'), (3, 'true'), (4, 'false'), (5, '0'), (6, '-1'), (7, '32767'), (8, '-32768'), (9, '65535'), (10, '-2147483648'),
+  (11, '4294967295'), (12, '9223372036854775807'), (13, '-9223372036854775808'), (14, '18446744073709551615'), (15, '18446744073709551616'),
+  (16, '1.0'), (17, '-0.0'), (18, '1e14'), (19, '1e15'), (20, '123456789012345680.0'), (21, '1e-15'), (22, '1e-16'), (23, '1.7976931348623157e308'),
+  (24, '""'), (25, '"\\u0000\\u0001\\b\\f\\n\\r\\t\\"\\\\\\/\\u001f\\u007f é 😀"'), (26, '[]'), (27, '{}'), (28, '[[], {}, [{}], {"a": []}]'),
+  (29, '{"bb": 1, "a": 2, "ccc": 3, "aa": 4, "": 5, "ä": 6}'),
+  (30, JSON_ARRAY(CAST(1.50 AS DECIMAL(10,2)), CAST(-0.001 AS DECIMAL(10,3)), CAST('99999999999999999999999999999999999.999999999999999999999999999999' AS DECIMAL(65,30)))),
+  (31, JSON_ARRAY(CAST('2026-11-28' AS DATE), CAST('2026-11-28 01:02:03.456789' AS DATETIME(6)), CAST('-23:59:58.5' AS TIME(1)), CAST('0000-00-00' AS DATE))),
+  (32, JSON_ARRAY(TIMESTAMP('2026-11-28 01:02:03'), x'00FF', b'101', CAST('abc' AS BINARY))),
+  (33, JSON_OBJECT('blob', REPEAT(x'AB', 200), 'bit', b'1', 'enum', 5)),
+  (36, CONCAT(REPEAT('[', 99), REPEAT(']', 99))), (37, '0.1'), (38, '-1.5e-7'), (39, '[1.5, 100000.0, 0.00001, 1e100]'), (40, '2147483648'),
+  (41, '32768'), (42, '-32769'), (43, '65536'), (44, JSON_ARRAY(CAST('-838:59:58.5' AS TIME(1))));
+-- Above 64 KiB documents have offsets of 4 bytes. They are repetitive, so compression keeps this file small.
+SET SESSION binlog_transaction_compression = ON;
+INSERT INTO documents VALUES
+  (34, CONCAT('[', REPEAT(CONCAT('"', REPEAT('0123456789', 10), '",'), 700), '1]')),
+  (35, CONCAT('{"big": "', REPEAT('x', 70000), '", "n": [2147483647, -2147483648, 4294967295, 1, 65536, -32769, 70000]}'));
+UPDATE documents SET j = JSON_SET(j, '$.a', 'changed', '$.zz', JSON_ARRAY(1, 2.5)) WHERE id IN (27, 29);
+UPDATE documents SET j = NULL WHERE id = 34;
+DELETE FROM documents WHERE id = 35;
+SET SESSION binlog_transaction_compression = OFF;
