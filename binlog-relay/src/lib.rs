@@ -6,4 +6,5 @@
 //! Start reading at [`mysql`] (how it talks to servers).
 
 pub mod ddl;
+pub mod mirror;
 pub mod mysql;
