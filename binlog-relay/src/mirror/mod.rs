@@ -253,7 +253,12 @@ async fn connect(options: &MirrorOptions) -> Result<Conn> {
             "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
             table::quote(schema)
         );
-        if conn.query_first::<u8, _>(there).await?.is_none() {
+        if conn
+            .query_first::<u8, _>(there)
+            .await
+            .context("look for the databases of the copy")?
+            .is_none()
+        {
             let create = format!("CREATE DATABASE IF NOT EXISTS {}", crate::ddl::quoted(schema));
             conn.query_drop(create)
                 .await

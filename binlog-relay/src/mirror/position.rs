@@ -199,8 +199,11 @@ impl Position {
 /// Another has it; a stand-by may try again and again.
 pub(super) async fn lock(conn: &mut Conn, schema: &str, name: &str) -> Result<()> {
     let lock = quote(&format!("forebay mirror {schema} {name}"));
-    // Names of locks have at most 64 characters.
-    let taken: Option<Option<u8>> = conn.query_first(format!("SELECT GET_LOCK(SHA1({lock}), 10)")).await?;
+    // Names of locks have at most 64 characters. MySQL 9.7 has neither MD5 nor SHA1 any more.
+    let taken: Option<Option<u8>> = conn
+        .query_first(format!("SELECT GET_LOCK(SHA2({lock}, 256), 10)"))
+        .await
+        .context("lock the name of the mirror")?;
     if taken.flatten() != Some(1) {
         return Err(Lost::new(format!("another mirror named {name} is connected to the copy")).into());
     }
