@@ -10,6 +10,7 @@ pub mod gtid;
 pub mod http;
 pub mod lease;
 pub mod message;
+pub mod mirror;
 pub mod mysql;
 pub mod position;
 pub mod relay;
