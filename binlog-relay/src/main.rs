@@ -1,6 +1,7 @@
 //! `binlog-relay`: parses, runs one command.
 
 use anyhow::{Context, Result, bail};
+use binlog_relay::mirror::{self, MirrorOptions, StatusHandle};
 use binlog_relay::relay::{self, Beginning};
 use binlog_relay::route::Routes;
 use binlog_relay::settings::Settings;
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   binlog-relay run -c relay.toml --standby        stream as soon as the active relay is silent
   binlog-relay status -c relay.toml
   binlog-relay snapshot -c relay.toml shop.orders copy a table again while the relay runs
+  binlog-relay mirror -c relay.toml --target mysql://root:secret@127.0.0.1:3307 --map shop=shop_copy
 A minimal relay.toml:
   name = \"shop\"
   http = \"127.0.0.1:9480\"
@@ -65,6 +67,20 @@ enum Command {
     Status {
         #[command(flatten)]
         file: File,
+    },
+    /// Rebuild the captured tables in other databases, exactly once
+    Mirror {
+        #[command(flatten)]
+        file: File,
+        /// Server of the copy, mysql://user:password@host:port
+        #[arg(long, env = "RELAY_TARGET")]
+        target: String,
+        /// Database of the copy where the mirror keeps its position
+        #[arg(long, default_value = "forebay_mirror")]
+        schema: String,
+        /// source=copy: which database becomes which; once for each
+        #[arg(long = "map", required = true, value_parser = pair)]
+        databases: Vec<(String, String)>,
     },
     /// Copy tables again while the relay runs
     Snapshot {
@@ -120,6 +136,35 @@ async fn command(command: Command) -> Result<ExitCode> {
             println!("{answer}");
             Ok(ExitCode::SUCCESS)
         }
+        Command::Mirror {
+            file,
+            target,
+            schema,
+            databases,
+        } => {
+            let settings = file.read()?;
+            let options = MirrorOptions {
+                name: format!("{}-mirror", settings.name),
+                relay: settings.name,
+                name_servers: settings.queue.namesrv,
+                target,
+                schema,
+                databases: databases.into_iter().collect(),
+                status: StatusHandle::default(),
+            };
+            let mut terminations = Terminations::listen().context("take signals over")?;
+            let (source, stop) = StopSource::new();
+            let mirror = mirror::run(options, stop);
+            tokio::pin!(mirror);
+            let outcome = tokio::select! {
+                outcome = &mut mirror => outcome,
+                () = terminations.next() => {
+                    source.stop();
+                    mirror.await
+                }
+            };
+            outcome.map(|()| ExitCode::SUCCESS)
+        }
         Command::Snapshot { file, tables, all } => {
             let wanted = if all { vec!["--all".to_owned()] } else { tables };
             let answer = ask(&file.read()?, "/snapshot", Some(serde_json::to_string(&wanted)?))?;
@@ -127,6 +172,14 @@ async fn command(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// `source=copy`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (source, copy) = text
+        .split_once('=')
+        .ok_or("source=copy is wanted, such as shop=shop_copy")?;
+    Ok((source.to_owned(), copy.to_owned()))
 }
 
 async fn run(settings: Settings, beginning: Beginning) -> Result<ExitCode> {

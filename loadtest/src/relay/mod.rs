@@ -4,6 +4,7 @@
 //! auditor compares what is in the queues with it, key by key.
 
 pub mod audit;
+pub mod bench;
 pub mod drill;
 pub mod process;
 pub mod writer;
@@ -15,6 +16,8 @@ use clap::Subcommand;
 pub enum RelayCommand {
     /// Kill relay, broker leader and MySQL under load, then audit every queue.
     Drill(drill::RelayDrillArgs),
+    /// Measure: a backlog, and single commits.
+    Bench(bench::RelayBenchArgs),
 }
 
 /// Runs a command.
@@ -24,5 +27,6 @@ pub enum RelayCommand {
 pub async fn run(command: RelayCommand) -> anyhow::Result<()> {
     match command {
         RelayCommand::Drill(args) => drill::run(args).await,
+        RelayCommand::Bench(args) => bench::run(args).await,
     }
 }
