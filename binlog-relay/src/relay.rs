@@ -14,7 +14,7 @@ use crate::snapshot::Window;
 use crate::snapshot::columns::SelectedRow;
 use crate::snapshot::reader::{self, Delivery, Note, Outcome, What};
 use crate::source::checks::{self, Report};
-use crate::source::{EventStream, PURGED, SourceError};
+use crate::source::{EventStream, SourceError, watch};
 use crate::status::Status;
 use crate::translate::{self, Translator};
 use crate::{lease, message, mysql};
@@ -139,7 +139,9 @@ impl<'a> Relay<'a> {
         let kept = producer.last().and_then(|last| last.position.as_deref());
         let kept = kept.map(Position::decode).transpose()?;
         let report = ask_source(settings, &routes).await?;
-        let position = start(kept, copy_again, &report, settings)?;
+        let position = start(kept, copy_again, &report, settings);
+        look_again(settings, &position.gtids).await?;
+        status.appended(position.gtids.to_string(), 0);
         let (batches, receiver) = mpsc::channel(BATCHES_WAITING);
         let translator = Translator::new(
             translate::Options {
@@ -255,6 +257,8 @@ impl<'a> Relay<'a> {
         let mut stream = EventStream::open(&source.url, source.server_id, &self.settings.name, complete).await?;
         self.status.connects.fetch_add(1, Relaxed);
         self.status.state("active");
+        let watching = watch::run(source.url.clone(), self.status.clone());
+        tokio::pin!(watching);
         loop {
             tokio::select! {
                 biased;
@@ -273,6 +277,7 @@ impl<'a> Relay<'a> {
                         self.take(&event, &mut stream).await?;
                     }
                 }
+                stop = &mut watching => return Err(Break::Source(stop)),
                 Some(note) = notes.recv() => self.note(note),
                 Some(wish) = wishes.recv() => self.wish(wish),
                 () = std::future::poll_fn(|cx| self.pulse.poll(cx)) => {
@@ -552,7 +557,7 @@ async fn ask_source(settings: &Settings, routes: &Routes) -> Result<Report> {
 }
 
 /// Where to begin: where the queue says, or at the source's present.
-fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &Settings) -> Result<Position> {
+fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &Settings) -> Position {
     let mut position = match kept {
         Some(mut position) if copy_again => {
             // Message and barrier numbers go on: readers count on them.
@@ -561,10 +566,7 @@ fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &S
             position.snapshots.clear();
             position
         }
-        Some(position) => {
-            reachable(&position.gtids, &report.executed, &report.purged)?;
-            position
-        }
+        Some(position) => position,
         None => Position::start(report.executed.clone()),
     };
     for found in &report.tables {
@@ -575,42 +577,12 @@ fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &S
         };
         position.snapshots.entry(name).or_insert(state);
     }
-    Ok(position)
-}
-
-/// Whether a server can give everything behind a position, and has not lost what we have.
-fn reachable(
-    ours: &crate::gtid::GtidSet,
-    executed: &crate::gtid::GtidSet,
-    purged: &crate::gtid::GtidSet,
-) -> Result<(), SourceError> {
-    let surplus = ours.minus(executed);
-    if !surplus.is_empty() {
-        return Err(SourceError::stop(
-            format!("the queue holds transactions that the source does not have: {surplus}"),
-            "The server was restored from an older state, or is another one. Decide which is right; to take the server's state, copy the tables \
-             again: binlog-relay run --copy-again",
-        ));
-    }
-    let gone = purged.minus(ours);
-    if !gone.is_empty() {
-        return Err(SourceError::stop(
-            format!("the source has purged the binlog of {gone}"),
-            PURGED,
-        ));
-    }
-    Ok(())
+    position
 }
 
 async fn look_again(settings: &Settings, ours: &crate::gtid::GtidSet) -> Result<(), SourceError> {
-    use mysql_async::prelude::Queryable;
     let mut conn = mysql::connect(&settings.source.url)
         .await
         .map_err(mysql::source_error)?;
-    let sets: Option<(String, String)> = conn
-        .query_first("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged")
-        .await?;
-    let (executed, purged) = sets.unwrap_or_default();
-    let parse = |text: &str| crate::gtid::GtidSet::parse(text).map_err(|error| SourceError::Lost(error.to_string()));
-    reachable(ours, &parse(&executed)?, &parse(&purged)?)
+    checks::reachable(&mut conn, ours).await
 }

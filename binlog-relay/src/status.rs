@@ -17,6 +17,8 @@ pub struct Status {
     pub transactions: AtomicU64,
     /// Times the source was connected to.
     pub connects: AtomicU64,
+    /// Transactions that the source has and the queue has not, as counted every other second.
+    pub lag_transactions: AtomicU64,
     /// When the source last had nothing more to give, ms.
     pub caught_up_ms: AtomicI64,
     es: AtomicI64,
@@ -51,6 +53,11 @@ impl Status {
         self.text.lock().gtids = gtids;
     }
 
+    /// Text of the complete transactions in the queue.
+    pub fn gtids(&self) -> String {
+        self.text.lock().gtids.clone()
+    }
+
     /// Notes how far the copy of a table is.
     pub fn snapshot(&self, tables: Vec<(String, String)>) {
         self.text.lock().snapshot = tables;
@@ -80,6 +87,7 @@ impl Status {
             "transactions": self.transactions.load(Relaxed),
             "connects": self.connects.load(Relaxed),
             "lag_ms": self.lag_ms(),
+            "lag_transactions": self.lag_transactions.load(Relaxed),
             "appended_ms": self.appended_ms.load(Relaxed),
             "snapshot": text.snapshot.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         })

@@ -1,6 +1,8 @@
 //! What must hold on the server before a relay starts. Everything missing is found at once and said as SQL to paste.
 
+use super::{PURGED, SourceError};
 use crate::gtid::GtidSet;
+use crate::mysql;
 use crate::route::Routes;
 use anyhow::{Context, Result};
 use mysql_async::prelude::Queryable;
@@ -211,6 +213,51 @@ async fn cascades(conn: &mut Conn, routes: &Routes, report: &mut Report) -> Resu
         }
     }
     Ok(())
+}
+
+/// Whether the server has everything that we have, and can still give everything that we have not.
+///
+/// # Errors
+/// [`SourceError::Stop`] if not: then a jump would be the only way on.
+pub async fn reachable(conn: &mut Conn, ours: &GtidSet) -> Result<(), SourceError> {
+    // A commit is in the binlog a moment before the server counts it as executed.
+    let late: Option<i64> = conn
+        .exec_first("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, 3)", (ours.to_string(),))
+        .await?;
+    let (executed, purged): (String, String) = conn
+        .query_first("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged")
+        .await?
+        .unwrap_or_default();
+    let parse = |text: &str| GtidSet::parse(text).map_err(|error| SourceError::Lost(error.to_string()));
+    let surplus = ours.minus(&parse(&executed)?);
+    if late != Some(0) && !surplus.is_empty() {
+        return Err(SourceError::stop(
+            format!("the queue holds transactions that the source does not have: {surplus}"),
+            "The server was restored from an older state, or is another one. Decide which is right; to take the server's state, copy the tables \
+             again: binlog-relay run --copy-again",
+        ));
+    }
+    let gone = parse(&purged)?.minus(ours);
+    if !gone.is_empty() {
+        return Err(SourceError::stop(
+            format!("the source has purged the binlog of {gone}"),
+            PURGED,
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the account may still do what the relay needs.
+///
+/// # Errors
+/// [`SourceError::Stop`] if not.
+pub async fn allowed(conn: &mut Conn) -> Result<(), SourceError> {
+    let mut report = Report::default();
+    grants(conn, &mut report).await.map_err(mysql::source_error)?;
+    match report.problems.pop() {
+        None => Ok(()),
+        Some(problem) => Err(SourceError::stop(problem.what, problem.remedy)),
+    }
 }
 
 /// A name in backticks.

@@ -2,6 +2,7 @@
 
 pub mod checks;
 mod stream;
+pub mod watch;
 
 pub use stream::{EventStream, RawEvent};
 

@@ -1,0 +1,320 @@
+//! The relay against a real MySQL server and a real broker: what it writes, what it hides, and what it refuses.
+#![allow(clippy::disallowed_methods)]
+
+use anyhow::Result;
+use binlog_relay::relay::{self, Beginning};
+use binlog_relay::settings::Settings;
+use binlog_relay::status::Status;
+use binlog_relay_stage::{Mysql, Stage};
+use mq_base::stop::{Stop, StopSource};
+use mq_client::consumer::LitePullConsumer;
+use mq_client::{ClientConfig, ClientInstance, MessageExt};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// A relay that runs within the test.
+struct Running {
+    status: Arc<Status>,
+    stop: StopSource,
+    task: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Running {
+    async fn start(stage: &Stage, source: &Mysql, name: &str, rules: &str) -> Running {
+        let running = Running::spawn(stage, &source.url(), name, rules);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while running.status.to_json()["state"] != "active" {
+            assert!(Instant::now() < deadline && !running.task.is_finished(), "the relay does not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        running
+    }
+
+    fn spawn(stage: &Stage, url: &str, name: &str, rules: &str) -> Running {
+        let file = stage.folder().join(format!("{name}.toml"));
+        let namesrv = stage.cluster().namesrv_addr();
+        let text = format!("name = '{name}'\nsource.url = '{url}'\nqueue.namesrv = '{namesrv}'\n{rules}");
+        std::fs::write(&file, text).unwrap();
+        let settings = Settings::read(&file).unwrap();
+        let status = Arc::new(Status::default());
+        let (stop, listener): (StopSource, Stop) = StopSource::new();
+        // The sender is kept by nobody: there are no wishes.
+        let (_, wishes) = mpsc::channel(1);
+        let task = tokio::spawn(relay::run(settings, Beginning::default(), status.clone(), wishes, listener));
+        Running { status, stop, task }
+    }
+
+    /// Waits until everything that the source has executed is in the queue.
+    async fn through(&self, source: &Mysql) {
+        let executed = source.run("SELECT @@GLOBAL.gtid_executed").unwrap().replace(['\n', ' '], "");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.status.gtids() != executed || self.status.to_json()["snapshot"] != serde_json::json!({}) {
+            assert!(!self.task.is_finished(), "the relay has ended");
+            assert!(Instant::now() < deadline, "{} of {executed}", self.status.to_json());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.stop.stop();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Waits for it to stop by itself, and answers what it says.
+    async fn refusal(self, within: Duration) -> String {
+        let ended = tokio::time::timeout(within, self.task).await.expect("the relay goes on");
+        format!("{:#}", ended.unwrap().expect_err("the relay ended without an error"))
+    }
+}
+
+/// All messages of a topic, by `id`.
+async fn read(stage: &Stage, topic: &str) -> Vec<(MessageExt, Value)> {
+    let instance = ClientInstance::start(ClientConfig::new(&stage.cluster().namesrv_addr())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let queues = loop {
+        match instance.subscribe_queues(topic).await {
+            Ok(queues) => break queues,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let reader = LitePullConsumer::builder("test_reader").auto_commit(None).start_on(&instance).await.unwrap();
+    reader.assign(&queues).await.unwrap();
+    let mut left = 0;
+    for queue in &queues {
+        reader.seek_to_begin(queue).await.unwrap();
+        left += instance.max_offset(queue).await.unwrap().get();
+    }
+    let mut found = Vec::new();
+    while (found.len() as u64) < left {
+        found.extend(reader.poll(Duration::from_secs(1)).await);
+    }
+    reader.shutdown().await;
+    let mut read: Vec<(MessageExt, Value)> = found
+        .into_iter()
+        .map(|message| {
+            let value = serde_json::from_slice(message.body()).unwrap_or(Value::Null);
+            (message, value)
+        })
+        .collect();
+    let id = |(message, value): &(MessageExt, Value)| match message.get("id") {
+        Some(id) => id.parse().unwrap(),
+        None => value["id"].as_u64().unwrap(),
+    };
+    read.sort_by_key(id);
+    read
+}
+
+/// Waits until copies of tables are through: only then changes of theirs are written.
+async fn copied(stage: &Stage, topic: &str, tables: usize) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let ends = read(stage, topic).await;
+        let ended = ends.iter().filter(|(m, _)| m.get("snapshot").is_some_and(|s| s.ends_with("/end")));
+        if ended.count() >= tables {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no copy within 30 s");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+const RULES: &str = r"
+[[tables]]
+tables = 'shop\..*'
+topic = 'all'
+queues = 3
+exclude = 'internal'
+mask = [{ columns = 'phone', with = 'hash', salt = 'a long enough salt' }, { columns = 'pin', with = 'stars' }]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_keys_definitions_and_secrets() {
+    let stage = Stage::start(1).unwrap();
+    let source = stage.mysql("source", &[]).unwrap();
+    source
+        .run(
+            "CREATE DATABASE shop;
+             CREATE TABLE shop.users (id INT UNSIGNED PRIMARY KEY, name VARCHAR(30), phone VARCHAR(30), pin CHAR(8), internal INT);
+             INSERT INTO shop.users VALUES (1, 'before \"it\"', 'PHONE-8761-SECRET', 'PIN-4421', 5);
+             CREATE TABLE shop.loose (a INT, b VARCHAR(9)); INSERT INTO shop.loose VALUES (1, 'x'), (1, 'x');",
+        )
+        .unwrap();
+    let relay = Running::start(&stage, &source, "written", RULES).await;
+    copied(&stage, "all", 2 * 3).await;
+    source
+        .run(
+            "USE shop; INSERT INTO users VALUES (2, 'MARKER-IN-THE-CLEAR', 'PHONE-8761-SECRET', 'PIN-4421', 6), (3, NULL, NULL, NULL, NULL);
+             UPDATE users SET name = 'after', phone = 'PHONE-9999-SECRET' WHERE id = 2;
+             UPDATE users SET id = 7 WHERE id = 3;
+             DELETE FROM users WHERE id = 1;
+             UPDATE loose SET b = 'y' LIMIT 1;
+             ALTER TABLE users ADD COLUMN extra INT DEFAULT 4;
+             BEGIN; INSERT INTO users (id, name) VALUES (20, 'kept'); SAVEPOINT s; INSERT INTO users (id, name) VALUES (21, 'undone'); ROLLBACK TO s; COMMIT;
+             SET SESSION binlog_transaction_compression = ON; INSERT INTO users (id, name) VALUES (30, 'zstd'), (31, 'zstd'); SET SESSION binlog_transaction_compression = OFF;
+             CREATE TABLE copy SELECT id, name FROM users WHERE id >= 30;
+             TRUNCATE TABLE loose;
+             CREATE TABLE big (id INT PRIMARY KEY, body LONGTEXT); INSERT INTO big VALUES (1, REPEAT('0123456789', 700000));
+             INSERT INTO users (id, name) VALUES (40, 'last')",
+        )
+        .unwrap();
+    relay.through(&source).await;
+    let metrics = relay.status.to_prometheus();
+    let status = relay.status.to_json().to_string();
+    relay.end().await;
+    let all = read(&stage, "all").await;
+    let ids: Vec<u64> = all
+        .iter()
+        .map(|(m, v)| m.get("id").map_or_else(|| v["id"].as_u64().unwrap(), |id| id.parse().unwrap()))
+        .collect();
+    assert_eq!(ids, (1..=all.len() as u64).collect::<Vec<_>>());
+    let tagged = |tag: &'static str| all.iter().filter(move |(m, _)| m.tag() == Some(tag));
+    let of = |kind: &'static str, table: &'static str| -> Vec<&(MessageExt, Value)> { tagged(kind).filter(|(_, v)| v["table"] == table).collect() };
+
+    // The copy, then the changes.
+    let (first, copied) = of("INSERT", "users")[0];
+    assert_eq!(first.get("snapshot"), Some("users/1"));
+    assert_eq!(copied["data"][0]["name"], "before \"it\"");
+    assert_eq!(copied["pkNames"], serde_json::json!(["id"]));
+    assert_eq!(copied["mysqlType"]["id"], "int unsigned");
+    assert_eq!(copied["sqlType"]["name"], 12);
+    assert!(copied["data"][0].get("internal").is_none() && copied["mysqlType"].get("internal").is_none());
+    assert_eq!(copied["data"][0]["pin"], "****");
+    let hashed = copied["data"][0]["phone"].as_str().unwrap();
+    assert_eq!(hashed.len(), 32);
+    let rows: Vec<&Value> = of("INSERT", "users").iter().flat_map(|(_, v)| v["data"].as_array().unwrap()).collect();
+    let row = |id: &str| *rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no row {id}"));
+    assert_eq!(row("2")["phone"], hashed, "the same value must give the same hash");
+    assert_eq!(row("3")["phone"], Value::Null);
+    assert_eq!(row("20")["extra"], "4");
+    assert!(rows.iter().all(|row| row["id"] != "21"), "what was rolled back is there");
+    assert_eq!((&row("30")["name"], &row("31")["name"]), (&Value::from("zstd"), &Value::from("zstd")));
+    let update = &of("UPDATE", "users")[0].1;
+    assert_eq!(update["old"][0]["name"], "MARKER-IN-THE-CLEAR");
+    assert_eq!(update["old"][0]["phone"], hashed);
+    assert_eq!(update["old"][0].as_object().unwrap().len(), 2, "only what changed is old");
+    // A key change: each half in the queue of its key, naming the other.
+    let gone = of("DELETE", "users");
+    let gone = gone.iter().find(|(m, _)| m.get("keyTo").is_some()).unwrap();
+    assert_eq!((gone.0.get("keyTo"), &gone.1["data"][0]["id"]), (Some("[\"7\"]"), &Value::from("3")));
+    let come = of("INSERT", "users");
+    let come = come.iter().find(|(m, _)| m.get("keyFrom").is_some()).unwrap();
+    assert_eq!((come.0.get("keyFrom"), &come.1["data"][0]["id"]), (Some("[\"3\"]"), &Value::from("7")));
+    for (message, value) in tagged("INSERT").chain(tagged("DELETE")).chain(tagged("UPDATE")) {
+        for data in value["data"].as_array().unwrap() {
+            let mut key = Vec::new();
+            if value["pkNames"] != Value::Null {
+                binlog_relay::route::put_key_part(&mut key, data["id"].as_str().unwrap().as_bytes());
+            }
+            let wanted = if key.is_empty() { 0 } else { binlog_relay::route::queue_of(&key, 3) };
+            assert_eq!(message.queue().queue_id.get(), wanted, "{value}");
+        }
+    }
+    // Without a key everything is in queue 0.
+    assert_eq!(of("UPDATE", "loose")[0].1["old"][0]["b"], "x");
+    // Definitions are in every queue, the same barrier in each.
+    for kind in ["ALTER", "TRUNCATE"] {
+        let copies: Vec<_> = tagged("DDL").filter(|(_, v)| v["type"] == kind).collect();
+        let queues: std::collections::BTreeSet<u32> = copies.iter().map(|(m, _)| m.queue().queue_id.get()).collect();
+        assert_eq!((copies.len(), queues.len()), (3, 3), "{kind}");
+        assert!(copies.iter().all(|(m, _)| m.get("barrier") == copies[0].0.get("barrier")));
+    }
+    assert_eq!(of("INSERT", "copy").len(), 1, "rows of CREATE … SELECT");
+    // A row of 7 MB travels in pieces.
+    let pieces: Vec<_> = tagged("PIECE").collect();
+    assert_eq!(pieces.len(), 3);
+    let whole: Vec<u8> = pieces.iter().flat_map(|(m, _)| m.body().to_vec()).collect();
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["data"][0]["body"].as_str().unwrap().len(), 7_000_000);
+    assert_eq!(pieces[0].0.get("piece"), Some("1/3"));
+
+    // What is masked or excluded is on no disk but the source's own, and in no metric; what is not masked is found by the same search.
+    let places = vec![stage.folder().join("cluster"), stage.folder().join("written.toml")];
+    assert!(found_in(&places, b"MARKER-IN-THE-CLEAR"));
+    for secret in ["PHONE-8761-SECRET", "PHONE-9999-SECRET", "PIN-4421"] {
+        assert!(!found_in(&places, secret.as_bytes()), "{secret} is on a disk");
+        assert!(!metrics.contains(secret) && !status.contains(secret));
+    }
+}
+
+fn found_in(places: &[std::path::PathBuf], wanted: &[u8]) -> bool {
+    let mut left = places.to_vec();
+    while let Some(place) = left.pop() {
+        if place.is_dir() {
+            left.extend(std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+        } else if std::process::Command::new("grep")
+            .args(["-qaF", std::str::from_utf8(wanted).unwrap()])
+            .arg(&place)
+            .status()
+            .unwrap()
+            .success()
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_supported_or_lost_stops_it_loudly() {
+    let stage = Stage::start(1).unwrap();
+    let source = stage.mysql("source", &[]).unwrap();
+    let within = Duration::from_secs(10);
+    source
+        .run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(20), j JSON); INSERT INTO shop.t VALUES (1, 'a', '{\"a\": 1, \"b\": \"long enough to be worth a diff\"}')")
+        .unwrap();
+    let rules = r"tables = [{ tables = 'shop\..*' }]
+        snapshot.initial = false";
+    // In the stream: each names the transaction, and what to do.
+    let cases = [
+        ("SET SESSION binlog_format = 'STATEMENT'; UPDATE shop.t SET v = 's'", "statement format"),
+        ("SET SESSION binlog_row_image = 'MINIMAL'; UPDATE shop.t SET v = 'm'", "binlog_row_image"),
+        ("XA START 'x'; INSERT INTO shop.t VALUES (50, 'x', NULL); XA END 'x'; XA PREPARE 'x'; XA ROLLBACK 'x'", "XA"),
+        (
+            "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'; UPDATE shop.t SET j = JSON_SET(j, '$.a', 2)",
+            "JSON",
+        ),
+    ];
+    for (n, (sql, wanted)) in cases.iter().enumerate() {
+        let relay = Running::start(&stage, &source, &format!("refuses{n}"), rules).await;
+        source.run(sql).unwrap();
+        let said = relay.refusal(within).await;
+        assert!(said.contains(wanted) && said.contains("Nothing was skipped"), "{sql}: {said}");
+    }
+    // At the start: what is missing, as SQL.
+    source.run("SET GLOBAL binlog_row_image = 'MINIMAL'").unwrap();
+    let said = Running::spawn(&stage, &source.url(), "unready", rules).refusal(within).await;
+    assert!(said.contains("SET PERSIST binlog_row_image = 'FULL'"), "{said}");
+    source
+        .run("SET GLOBAL binlog_row_image = 'FULL'; CREATE USER 'poor'@'%' IDENTIFIED BY 'poor'; GRANT SELECT ON shop.* TO 'poor'@'%'")
+        .unwrap();
+    let said = Running::spawn(&stage, &source.url_as("poor", "poor"), "poor", rules).refusal(within).await;
+    assert!(said.contains("GRANT REPLICATION SLAVE ON *.* TO 'poor'@'%'"), "{said}");
+    // While it runs: a grant is taken away.
+    source.run("GRANT REPLICATION SLAVE ON *.* TO 'poor'@'%'").unwrap();
+    let relay = Running::spawn(&stage, &source.url_as("poor", "poor"), "revoked", rules);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!relay.task.is_finished());
+    source.run("REVOKE REPLICATION SLAVE ON *.* FROM 'poor'@'%'").unwrap();
+    let said = relay.refusal(within).await;
+    assert!(said.contains("GRANT REPLICATION SLAVE"), "{said}");
+    // While it was away its binlog was purged.
+    let relay = Running::start(&stage, &source, "purged", rules).await;
+    source.run("INSERT INTO shop.t VALUES (60, 'p', NULL)").unwrap();
+    relay.through(&source).await;
+    relay.end().await;
+    source
+        .run("INSERT INTO shop.t VALUES (61, 'p', NULL); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (62, 'p', NULL); FLUSH BINARY LOGS; PURGE BINARY LOGS BEFORE '2100-01-01'")
+        .unwrap();
+    let said = Running::spawn(&stage, &source.url(), "purged", rules).refusal(within).await;
+    assert!(said.contains("purged") && said.contains("--copy-again"), "{said}");
+    // The server's history was reset under it.
+    let relay = Running::start(&stage, &source, "reset", rules).await;
+    source.run("INSERT INTO shop.t VALUES (70, 'r', NULL)").unwrap();
+    relay.through(&source).await;
+    source.run("RESET BINARY LOGS AND GTIDS").unwrap();
+    let said = relay.refusal(within).await;
+    assert!(said.contains("--copy-again"), "{said}");
+}
