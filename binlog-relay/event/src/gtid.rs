@@ -230,6 +230,24 @@ mod tests {
     }
 
     #[test]
+    fn a_gtid_with_the_times_of_two_servers() {
+        let mut body = vec![0];
+        body.extend([7; 16]);
+        body.extend(5u64.to_le_bytes());
+        body.push(2);
+        body.extend(3u64.to_le_bytes());
+        body.extend(4u64.to_le_bytes());
+        body.extend([1, 0, 0, 0, 0, 0, 0x80, 2, 0, 0, 0, 0, 0, 0, 252, 0, 1]);
+        let event = GtidEvent::parse(header::GTID, &body).unwrap();
+        assert_eq!(event.gtid.as_ref().unwrap().number, 5);
+        assert_eq!((event.last_committed, event.sequence_number), (3, 4));
+        assert_eq!((event.immediate_commit_us, event.original_commit_us), (1, 2));
+        assert_eq!(event.transaction_bytes, 256);
+        assert_eq!(GtidEvent::parse(header::ANONYMOUS_GTID, &body).unwrap().gtid, None);
+        assert!(GtidEvent::parse(header::XID, &body).is_err());
+    }
+
+    #[test]
     fn gtids_print_as_the_server_prints_them() {
         let mut gtid = Gtid {
             source: *b"\x3e\x11\xfa\x47\x71\xca\x11\xe1\x9e\x33\xc8\x0a\xa9\x42\x95\x62",

@@ -343,6 +343,20 @@ mod tests {
         assert!(write(&array, &mut Vec::new()).is_err());
     }
 
+    #[test]
+    fn two_ways_to_each_of_forty_levels_are_found() {
+        let mut raw = vec![2];
+        for level in 0..40u16 {
+            let bytes = 10 * (40 - level) + 4;
+            raw.extend([2, 0]);
+            raw.extend(bytes.to_le_bytes());
+            raw.extend([2, 10, 0, 2, 10, 0]);
+        }
+        raw.extend([0, 0, 4, 0]);
+        let error = write(&raw, &mut Vec::new());
+        assert_eq!(error, Err(Error::Damaged("a JSON value overlaps itself")));
+    }
+
     proptest! {
         #[test]
         fn never_panics_and_never_grows_without_bound(raw in proptest::collection::vec(any::<u8>(), 0..200)) {

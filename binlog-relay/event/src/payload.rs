@@ -232,6 +232,10 @@ mod tests {
         assert!(read(&body(0, flat.len() - 40, &packed)).is_err());
         assert!(read(&body(0, flat.len() + 19, &packed)).is_err());
         assert!(read(&body(1, flat.len(), &packed)).is_err());
+        // One byte more than it says, of which the decompressor knows nothing.
+        let mut longer = body(255, flat.len(), &flat);
+        longer.push(0);
+        assert!(TransactionPayload::parse(&longer).is_err());
         let large = event(1001);
         assert!(matches!(
             read(&body(255, large.len(), &large)),

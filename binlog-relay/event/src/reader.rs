@@ -84,6 +84,14 @@ impl<'a> Reader<'a> {
 
 /// Little-endian number of up to 8 bytes; more are cut.
 pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
+    // The sizes of integers are most of the calls, and a loop over bytes is slow.
+    match *bytes {
+        [a] => return u64::from(a),
+        [a, b] => return u64::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => return u64::from(u32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => return u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => {}
+    }
     bytes
         .iter()
         .take(8)
@@ -93,6 +101,14 @@ pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
 
 /// Big-endian number of up to 8 bytes; the last 8 of more.
 pub(crate) fn big_endian(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [a] => return u64::from(a),
+        [a, b] => return u64::from(u16::from_be_bytes([a, b])),
+        [a, b, c] => return u64::from(u32::from_be_bytes([0, a, b, c])),
+        [a, b, c, d] => return u64::from(u32::from_be_bytes([a, b, c, d])),
+        [a, b, c, d, e] => return u64::from_be_bytes([0, 0, 0, a, b, c, d, e]),
+        _ => {}
+    }
     bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
@@ -111,6 +127,18 @@ mod tests {
         assert!(matches!(read(&[255]), Err(Error::Damaged(_))));
         assert_eq!(read(&[254, 1]), Err(Error::Short("a test")));
         assert_eq!(read(&[]), Err(Error::Short("a test")));
+    }
+
+    #[test]
+    fn numbers_of_every_size() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8];
+        for size in 0..=8 {
+            let (mut little, mut big) = ([0; 8], [0; 8]);
+            little[..size].copy_from_slice(&bytes[..size]);
+            big[8 - size..].copy_from_slice(&bytes[..size]);
+            assert_eq!(little_endian(&bytes[..size]), u64::from_le_bytes(little));
+            assert_eq!(big_endian(&bytes[..size]), u64::from_be_bytes(big));
+        }
     }
 
     #[test]

@@ -53,44 +53,60 @@ fn micros(fraction: u64, bytes: usize) -> Result<u32, Error> {
     }
 }
 
-fn two(value: u8, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'0' + value / 10, b'0' + value % 10]);
-}
-
-fn two_of(value: u64) -> [u8; 2] {
-    [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
-}
-
-fn write_fraction(micro: u32, fsp: u8, out: &mut Vec<u8>) {
-    if fsp > 0 {
-        let micro = u64::from(micro);
-        let mut text = [b'.'; 7];
-        text[1..3].copy_from_slice(&two_of(micro / 10_000));
-        text[3..5].copy_from_slice(&two_of(micro / 100));
-        text[5..7].copy_from_slice(&two_of(micro));
-        out.extend_from_slice(&text[..=usize::from(fsp.min(6))]);
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut at = 0;
+    while at < 100 {
+        pairs[at] = [b'0' + (at / 10) as u8, b'0' + (at % 10) as u8];
+        at += 1;
     }
+    pairs
+};
+
+/// Two digits; of a greater number the last two.
+fn pair(value: u32) -> [u8; 2] {
+    PAIRS[(value % 100) as usize]
+}
+
+/// Writes the point and six digits; answers how many bytes of them are wanted.
+fn fraction(micro: u32, fsp: u8, text: &mut [u8; 7]) -> usize {
+    if fsp == 0 {
+        return 0;
+    }
+    text[0] = b'.';
+    text[1..3].copy_from_slice(&pair(micro / 10_000));
+    text[3..5].copy_from_slice(&pair(micro / 100));
+    text[5..7].copy_from_slice(&pair(micro));
+    1 + usize::from(fsp.min(6))
+}
+
+fn date_text(year: u16, month: u8, day: u8) -> [u8; 10] {
+    let mut text = *b"0000-00-00";
+    text[0..2].copy_from_slice(&pair(u32::from(year) / 100));
+    text[2..4].copy_from_slice(&pair(u32::from(year)));
+    text[5..7].copy_from_slice(&pair(u32::from(month)));
+    text[8..10].copy_from_slice(&pair(u32::from(day)));
+    text
 }
 
 /// Appends `yyyy-MM-dd`.
 pub fn write_date(year: u16, month: u8, day: u8, out: &mut Vec<u8>) {
-    let mut text = *b"0000-00-00";
-    text[0..2].copy_from_slice(&two_of(u64::from(year) / 100));
-    text[2..4].copy_from_slice(&two_of(u64::from(year)));
-    text[5..7].copy_from_slice(&two_of(u64::from(month)));
-    text[8..10].copy_from_slice(&two_of(u64::from(day)));
-    out.extend_from_slice(&text);
+    out.extend_from_slice(&date_text(year, month, day));
 }
 
 /// Appends `yyyy-MM-dd HH:mm:ss` and, if `fsp` is not 0, a point and exactly so many digits.
 pub fn write_datetime(parts: &DateTime, fsp: u8, out: &mut Vec<u8>) {
-    write_date(parts.year, parts.month, parts.day, out);
-    let mut text = *b" 00:00:00";
-    text[1..3].copy_from_slice(&two_of(u64::from(parts.hour)));
-    text[4..6].copy_from_slice(&two_of(u64::from(parts.minute)));
-    text[7..9].copy_from_slice(&two_of(u64::from(parts.second)));
-    out.extend_from_slice(&text);
-    write_fraction(parts.micro, fsp, out);
+    // Put together on the stack and appended at once: the most frequent of all slow texts.
+    let mut text = *b"0000-00-00 00:00:00.000000";
+    text[0..10].copy_from_slice(&date_text(parts.year, parts.month, parts.day));
+    text[11..13].copy_from_slice(&pair(u32::from(parts.hour)));
+    text[14..16].copy_from_slice(&pair(u32::from(parts.minute)));
+    text[17..19].copy_from_slice(&pair(u32::from(parts.second)));
+    let mut tail = [0; 7];
+    let bytes = 19 + fraction(parts.micro, fsp, &mut tail);
+    text[19..].copy_from_slice(&tail);
+    out.extend_from_slice(&text[..bytes]);
 }
 
 /// Appends `[-]HH:mm:ss` with two or three digits of hours and, if `fsp` is not 0, a point and exactly so many digits.
@@ -101,19 +117,21 @@ pub fn write_time(parts: &Time, fsp: u8, out: &mut Vec<u8>) {
     if parts.hour > 99 {
         out.extend_from_slice(itoa::Buffer::new().format(parts.hour).as_bytes());
     } else {
-        two(parts.hour as u8, out);
+        out.extend_from_slice(&pair(u32::from(parts.hour)));
     }
     for part in [parts.minute, parts.second] {
         out.push(b':');
-        two(part.min(99), out);
+        out.extend_from_slice(&pair(u32::from(part)));
     }
-    write_fraction(parts.micro, fsp, out);
+    let mut tail = [0; 7];
+    let bytes = fraction(parts.micro, fsp, &mut tail);
+    out.extend_from_slice(&tail[..bytes]);
 }
 
 /// Appends four digits.
 pub fn write_year(year: u16, out: &mut Vec<u8>) {
-    out.extend_from_slice(&two_of(u64::from(year) / 100));
-    out.extend_from_slice(&two_of(u64::from(year)));
+    out.extend_from_slice(&pair(u32::from(year) / 100));
+    out.extend_from_slice(&pair(u32::from(year)));
 }
 
 /// DATE: 3 bytes, little-endian: day 5 bits, month 4, year 15.

@@ -85,6 +85,26 @@ fn rows_of_all_kinds() {
 }
 
 #[test]
+fn lengths_of_texts_take_two_bytes_from_256_on() {
+    let read = |bytes_max: u16, data: &[u8]| {
+        let mut map = TableMap::parse(MAP).unwrap();
+        map.columns.truncate(2);
+        map.columns[1].kind = crate::table::ColumnType::VarBinary { bytes_max };
+        let plan = Plan::new(&map, &TextPolicy::default()).unwrap();
+        let body = [&[7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2, 2][..], data].concat();
+        let event = RowsEvent::parse(header::WRITE_ROWS, &body).unwrap();
+        let mut reader = RowReader::new(&plan, &event).unwrap();
+        let (mut before, mut after) = (Row::default(), Row::default());
+        reader.next(&mut before, &mut after).map(|_| match after.raw(1) {
+            Value::Raw(raw) => raw.to_vec(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(read(255, b"\x00\x02\x00\x01").unwrap(), b"\x00\x01");
+    assert_eq!(read(256, b"\x00\x02\x00ab").unwrap(), b"ab");
+}
+
+#[test]
 fn damage_is_an_error_and_ends_the_rows() {
     let kind = header::WRITE_ROWS;
     let body = event(kind, &[7], ROW);
