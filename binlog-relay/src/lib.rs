@@ -8,3 +8,4 @@
 pub mod ddl;
 pub mod mirror;
 pub mod mysql;
+pub mod verify;

@@ -3,6 +3,7 @@
 
 mod hand;
 
+use binlog_relay::verify::{self, VerifyOptions};
 use binlog_relay_stage::{Mysql, Stage};
 use hand::{Hand, Rows, Running, options, rows};
 use serde_json::{Value, json};
@@ -109,6 +110,12 @@ async fn values_of_all_kinds_arrive_as_they_were() {
     mirror.until(hand.last()).await;
     assert_equal(&server, "src.t", "copy.t");
     assert_equal(&server, "src.n", "copy.n");
+
+    let databases = options.databases.clone();
+    let compared = verify::run(&VerifyOptions::new(&server.url(), &server.url(), databases))
+        .await
+        .unwrap();
+    assert!(compared.is_equal() && compared.rows() == 6, "{compared}");
 
     // The same rows are found again by their values, and by their keys.
     for (table, key) in [("t", &["id"][..]), ("n", &[])] {
@@ -498,6 +505,22 @@ async fn a_barrier_is_carried_out_once_whenever_the_mirror_dies() {
             "{sql}"
         );
     }
+
+    // Rows and position are one: killed between the two, neither is there.
+    locker.query_drop("BEGIN").await.unwrap();
+    locker
+        .query_drop("SELECT * FROM crash_position._forebay_mirror FOR UPDATE")
+        .await
+        .unwrap();
+    let mut batch = hand.batch();
+    batch.rows("src", "c", rows("INSERT", &[], json!([{"v": "2"}]))).await;
+    batch.send().await;
+    let waiting = connection_in(&server, "UPDATE `crash_position`", "").await;
+    server.run(&format!("KILL {waiting}")).unwrap();
+    pause(100).await;
+    locker.query_drop("ROLLBACK").await.unwrap();
+    mirror.until(hand.last()).await;
+    assert_eq!(server.run("SELECT v FROM copy.c ORDER BY v").unwrap(), "1\n2\n");
     let status = mirror.stop().await;
     assert!(status.retries >= 4 && status.unmatched == 0, "{status:?}");
 }
