@@ -238,6 +238,37 @@ async fn changes_arrive_in_order_and_barriers_once() {
         "A\t1\n"
     );
 
+    // A key that is no text: half of a surrogate pair.
+    let mut batch = hand.batch();
+    batch
+        .begin(
+            "src",
+            "h",
+            "CREATE TABLE h (k VARCHAR(9) CHARACTER SET ucs2 PRIMARY KEY)",
+        )
+        .await;
+    for (kind, k) in [("INSERT", "D800"), ("INSERT", "D801")] {
+        let odd = Rows {
+            hex: &["k"],
+            ..rows(kind, &["k"], json!([{"k": k}]))
+        };
+        batch.rows("src", "h", odd).await;
+    }
+    batch.send().await;
+    mirror.until(hand.last()).await;
+    let mut batch = hand.batch();
+    let odd = Rows {
+        hex: &["k"],
+        ..rows("DELETE", &["k"], json!([{"k": "D800"}]))
+    };
+    batch.rows("src", "h", odd).await;
+    batch.send().await;
+    mirror.until(hand.last()).await;
+    assert_eq!(
+        server.run("SELECT HEX(k) FROM copy.h; DROP TABLE copy.h").unwrap(),
+        "D801\n"
+    );
+
     // A transaction in two batches becomes visible as a whole.
     let mut batch = hand.batch();
     batch

@@ -56,7 +56,7 @@ impl Column {
             ) => text.to_owned(),
             ("float" | "double", ..) => format!("CAST('{text}' AS DOUBLE)"),
             ("date" | "datetime" | "timestamp" | "time", ..) => format!("'{text}'"),
-            (_, Some(charset), Some(collation)) => format!("_{charset}X'{text}' COLLATE {collation}"),
+            (_, Some(charset), Some(collation)) => format!("_{charset} X'{text}' COLLATE {collation}"),
             _ => format!("X'{text}'"),
         }
     }
@@ -180,10 +180,13 @@ mod tests {
             column("c", "datetime", None),
         ];
         let bound = literals(&key, "5|E9|2020-01-01 00:00:00");
-        assert_eq!(bound, ["5", "_latin1X'E9' COLLATE latin1_bin", "'2020-01-01 00:00:00'"]);
+        assert_eq!(
+            bound,
+            ["5", "_latin1 X'E9' COLLATE latin1_bin", "'2020-01-01 00:00:00'"]
+        );
         assert_eq!(
             beyond(&key[..2], &bound[..2]),
-            "(`a` >= 5 AND (`a` > 5 OR (`a` = 5 AND `b` > _latin1X'E9' COLLATE latin1_bin)))"
+            "(`a` >= 5 AND (`a` > 5 OR (`a` = 5 AND `b` > _latin1 X'E9' COLLATE latin1_bin)))"
         );
         assert_eq!(up_to(&key[..1], &bound[..1]), "`a` <= 5");
         assert_eq!(
