@@ -22,3 +22,4 @@ pub mod snapshot;
 pub mod source;
 pub mod status;
 pub mod translate;
+pub mod verify;

@@ -94,6 +94,7 @@ impl Column {
             (Kind::Text(charset), Some(_)) if hex => {
                 out.push('_');
                 out.push_str(charset);
+                out.push(' ');
                 self.literal(out, value, hex)
             }
             (Kind::Float | Kind::Double, Some(_)) => self.cast(out, value, hex),
@@ -310,7 +311,7 @@ mod tests {
         );
         let mut out = String::new();
         latin().key_literal(&mut out, Some("E9"), true).unwrap();
-        assert_eq!(out, "_latin1X'E9'");
+        assert_eq!(out, "_latin1 X'E9'");
     }
 
     #[test]

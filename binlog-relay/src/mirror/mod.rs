@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use table::Tables;
+pub(crate) use table::quote;
 
 /// Rows that are gathered before they are written.
 const GATHER_ROWS_MAX: usize = 5_000;

@@ -81,7 +81,8 @@ impl Tables {
     }
 }
 
-pub(super) fn quote(value: &str) -> String {
+/// A text as a literal of SQL, in a session whose sql_mode has neither NO_BACKSLASH_ESCAPES nor ANSI_QUOTES.
+pub(crate) fn quote(value: &str) -> String {
     let mut out = String::new();
     text(&mut out, value);
     out

@@ -201,6 +201,10 @@ impl Batch<'_> {
         self.hand.next += 1;
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     pub async fn send(self) {
         self.finish(false).await;
     }
