@@ -7,6 +7,7 @@ use binlog_relay::route::Routes;
 use binlog_relay::settings::Settings;
 use binlog_relay::source::checks;
 use binlog_relay::status::Status;
+use binlog_relay::verify::{self, MirrorPosition, VerifyOptions};
 use binlog_relay::{http, mysql};
 use clap::{Parser, Subcommand};
 use mq_base::env::task;
@@ -14,6 +15,7 @@ use mq_base::stop::{StopSource, Terminations};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 #[global_allocator]
@@ -34,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   binlog-relay status -c relay.toml
   binlog-relay snapshot -c relay.toml shop.orders copy a table again while the relay runs
   binlog-relay mirror -c relay.toml --target mysql://root:secret@127.0.0.1:3307 --map shop=shop_copy
+  binlog-relay verify -c relay.toml --target mysql://root:secret@127.0.0.1:3307 --map shop=shop_copy
 A minimal relay.toml:
   name = \"shop\"
   http = \"127.0.0.1:9480\"
@@ -81,6 +84,23 @@ enum Command {
         /// source=copy: which database becomes which; once for each
         #[arg(long = "map", required = true, value_parser = pair)]
         databases: Vec<(String, String)>,
+    },
+    /// Compare a copy with the source, by checksums that both servers compute
+    Verify {
+        #[command(flatten)]
+        file: File,
+        /// Server of the copy, mysql://user:password@host:port
+        #[arg(long, env = "RELAY_TARGET")]
+        target: String,
+        /// Database of the copy where the mirror keeps its position
+        #[arg(long, default_value = "forebay_mirror")]
+        schema: String,
+        /// source=copy: which database becomes which; once for each
+        #[arg(long = "map", required = true, value_parser = pair)]
+        databases: Vec<(String, String)>,
+        /// Seconds to wait for the mirror, and for parts that change
+        #[arg(long, default_value_t = 60)]
+        within: u64,
     },
     /// Copy tables again while the relay runs
     Snapshot {
@@ -144,7 +164,7 @@ async fn command(command: Command) -> Result<ExitCode> {
         } => {
             let settings = file.read()?;
             let options = MirrorOptions {
-                name: format!("{}-mirror", settings.name),
+                name: mirror_name(&settings),
                 relay: settings.name,
                 name_servers: settings.queue.namesrv,
                 target,
@@ -165,6 +185,28 @@ async fn command(command: Command) -> Result<ExitCode> {
             };
             outcome.map(|()| ExitCode::SUCCESS)
         }
+        Command::Verify {
+            file,
+            target,
+            schema,
+            databases,
+            within,
+        } => {
+            let settings = file.read()?;
+            let mut options = VerifyOptions::new(&settings.source.url, &target, databases.into_iter().collect());
+            options.time_limit = Duration::from_secs(within);
+            options.mirror = Some(MirrorPosition {
+                schema,
+                name: mirror_name(&settings),
+            });
+            let report = verify::run(&options).await?;
+            println!("{report}");
+            Ok(if report.is_equal() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Snapshot { file, tables, all } => {
             let wanted = if all { vec!["--all".to_owned()] } else { tables };
             let answer = ask(&file.read()?, "/snapshot", Some(serde_json::to_string(&wanted)?))?;
@@ -172,6 +214,11 @@ async fn command(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Under this name a mirror keeps its position.
+fn mirror_name(settings: &Settings) -> String {
+    format!("{}-mirror", settings.name)
 }
 
 /// `source=copy`

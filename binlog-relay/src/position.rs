@@ -52,8 +52,8 @@ pub enum SnapshotState {
         /// Key texts of the last row read, in key order.
         after: Option<Vec<String>>,
     },
-    /// Complete.
-    Done,
+    /// Complete, with so many rows; 0 if there was nothing to copy.
+    Done(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,7 +139,7 @@ mod tests {
         position.next_id = u64::MAX;
         for (name, state) in [
             ("a.b", SnapshotState::Wanted),
-            ("a.c", SnapshotState::Done),
+            ("a.c", SnapshotState::Done(9)),
             (
                 "a.d",
                 SnapshotState::Running {

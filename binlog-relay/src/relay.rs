@@ -310,12 +310,31 @@ impl<'a> Relay<'a> {
     /// Sends what has been gathered to the queue, waiting for room.
     async fn cut(&mut self) -> Result<(), Break> {
         let batch = self.translator.cut()?;
+        self.tell_copies();
         self.status.transactions.fetch_add(batch.transactions, Relaxed);
         self.pulse.reset(clock::now() + PULSE);
         match self.batches.send(batch).await {
             Ok(()) => Ok(()),
             Err(_) => Err(Break::End(self.why_ended().await)),
         }
+    }
+
+    fn tell_copies(&mut self) {
+        let mut rows = 0;
+        let mut left = Vec::new();
+        for (name, state) in self.translator.snapshots() {
+            match state {
+                SnapshotState::Done(copied) => rows += *copied,
+                SnapshotState::Running { rows: copied, .. } => {
+                    rows += *copied;
+                    left.push((name.clone(), format!("{copied} rows")));
+                }
+                SnapshotState::Wanted | SnapshotState::Again => left.push((name.clone(), "waiting".to_owned())),
+            }
+        }
+        self.status.copied.store(rows, Relaxed);
+        self.status.copying.store(left.len() as u64, Relaxed);
+        self.status.snapshot(left);
     }
 
     async fn why_ended(&mut self) -> End {
@@ -335,7 +354,7 @@ impl<'a> Relay<'a> {
                     .translator
                     .snapshots()
                     .iter()
-                    .find(|(_, state)| **state != SnapshotState::Done);
+                    .find(|(_, state)| !matches!(state, SnapshotState::Done(_)));
                 // A receiver that is gone has no use for an answer.
                 let _ = reply.send(next.map(|(name, state)| (name.clone(), state.clone())));
             }
@@ -485,7 +504,7 @@ impl<'a> Relay<'a> {
                 self.translator
                     .snapshot_barrier((&topic, queues), names, "QUERY", "", &mark)?;
                 tracing::info!(table = name, rows = written, "copied");
-                SnapshotState::Done
+                SnapshotState::Done(written)
             }
         };
         self.translator.snapshots().insert(name, state);
@@ -573,7 +592,7 @@ fn start(kept: Option<Position>, copy_again: bool, report: &Report, settings: &S
         let name = format!("{}.{}", found.database, found.table);
         let state = match settings.snapshot.initial || copy_again {
             true => SnapshotState::Wanted,
-            false => SnapshotState::Done,
+            false => SnapshotState::Done(0),
         };
         position.snapshots.entry(name).or_insert(state);
     }

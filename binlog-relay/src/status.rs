@@ -17,6 +17,10 @@ pub struct Status {
     pub transactions: AtomicU64,
     /// Times the source was connected to.
     pub connects: AtomicU64,
+    /// Rows that copies of tables have written.
+    pub copied: AtomicU64,
+    /// Tables that are still to be copied.
+    pub copying: AtomicU64,
     /// Transactions that the source has and the queue has not, as counted every other second.
     pub lag_transactions: AtomicU64,
     /// When the source last had nothing more to give, ms.
@@ -87,6 +91,8 @@ impl Status {
             "transactions": self.transactions.load(Relaxed),
             "connects": self.connects.load(Relaxed),
             "lag_ms": self.lag_ms(),
+            "copied": self.copied.load(Relaxed),
+            "copying": self.copying.load(Relaxed),
             "lag_transactions": self.lag_transactions.load(Relaxed),
             "appended_ms": self.appended_ms.load(Relaxed),
             "snapshot": text.snapshot.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),

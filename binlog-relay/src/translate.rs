@@ -587,7 +587,10 @@ impl Translator {
         match statement.kind {
             Statement::Create => {
                 if let Some(name) = names.first().filter(|name| captured(name)) {
-                    self.position.snapshots.entry(key(name)).or_insert(SnapshotState::Done);
+                    self.position
+                        .snapshots
+                        .entry(key(name))
+                        .or_insert(SnapshotState::Done(0));
                 }
             }
             Statement::Drop => {

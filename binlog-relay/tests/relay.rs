@@ -26,7 +26,10 @@ impl Running {
         let running = Running::spawn(stage, &source.url(), name, rules);
         let deadline = Instant::now() + Duration::from_secs(20);
         while running.status.to_json()["state"] != "active" {
-            assert!(Instant::now() < deadline && !running.task.is_finished(), "the relay does not start");
+            assert!(
+                Instant::now() < deadline && !running.task.is_finished(),
+                "the relay does not start"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         running
@@ -42,13 +45,22 @@ impl Running {
         let (stop, listener): (StopSource, Stop) = StopSource::new();
         // The sender is kept by nobody: there are no wishes.
         let (_, wishes) = mpsc::channel(1);
-        let task = tokio::spawn(relay::run(settings, Beginning::default(), status.clone(), wishes, listener));
+        let task = tokio::spawn(relay::run(
+            settings,
+            Beginning::default(),
+            status.clone(),
+            wishes,
+            listener,
+        ));
         Running { status, stop, task }
     }
 
     /// Waits until everything that the source has executed is in the queue.
     async fn through(&self, source: &Mysql) {
-        let executed = source.run("SELECT @@GLOBAL.gtid_executed").unwrap().replace(['\n', ' '], "");
+        let executed = source
+            .run("SELECT @@GLOBAL.gtid_executed")
+            .unwrap()
+            .replace(['\n', ' '], "");
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.status.gtids() != executed || self.status.to_json()["snapshot"] != serde_json::json!({}) {
             assert!(!self.task.is_finished(), "the relay has ended");
@@ -64,7 +76,9 @@ impl Running {
 
     /// Waits for it to stop by itself, and answers what it says.
     async fn refusal(self, within: Duration) -> String {
-        let ended = tokio::time::timeout(within, self.task).await.expect("the relay goes on");
+        let ended = tokio::time::timeout(within, self.task)
+            .await
+            .expect("the relay goes on");
         format!("{:#}", ended.unwrap().expect_err("the relay ended without an error"))
     }
 }
@@ -80,7 +94,11 @@ async fn read(stage: &Stage, topic: &str) -> Vec<(MessageExt, Value)> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let reader = LitePullConsumer::builder("test_reader").auto_commit(None).start_on(&instance).await.unwrap();
+    let reader = LitePullConsumer::builder("test_reader")
+        .auto_commit(None)
+        .start_on(&instance)
+        .await
+        .unwrap();
     reader.assign(&queues).await.unwrap();
     let mut left = 0;
     for queue in &queues {
@@ -112,7 +130,9 @@ async fn copied(stage: &Stage, topic: &str, tables: usize) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let ends = read(stage, topic).await;
-        let ended = ends.iter().filter(|(m, _)| m.get("snapshot").is_some_and(|s| s.ends_with("/end")));
+        let ended = ends
+            .iter()
+            .filter(|(m, _)| m.get("snapshot").is_some_and(|s| s.ends_with("/end")));
         if ended.count() >= tables {
             return;
         }
@@ -167,11 +187,16 @@ async fn rows_keys_definitions_and_secrets() {
     let all = read(&stage, "all").await;
     let ids: Vec<u64> = all
         .iter()
-        .map(|(m, v)| m.get("id").map_or_else(|| v["id"].as_u64().unwrap(), |id| id.parse().unwrap()))
+        .map(|(m, v)| {
+            m.get("id")
+                .map_or_else(|| v["id"].as_u64().unwrap(), |id| id.parse().unwrap())
+        })
         .collect();
     assert_eq!(ids, (1..=all.len() as u64).collect::<Vec<_>>());
     let tagged = |tag: &'static str| all.iter().filter(move |(m, _)| m.tag() == Some(tag));
-    let of = |kind: &'static str, table: &'static str| -> Vec<&(MessageExt, Value)> { tagged(kind).filter(|(_, v)| v["table"] == table).collect() };
+    let of = |kind: &'static str, table: &'static str| -> Vec<&(MessageExt, Value)> {
+        tagged(kind).filter(|(_, v)| v["table"] == table).collect()
+    };
 
     // The copy, then the changes.
     let (first, copied) = of("INSERT", "users")[0];
@@ -184,31 +209,59 @@ async fn rows_keys_definitions_and_secrets() {
     assert_eq!(copied["data"][0]["pin"], "****");
     let hashed = copied["data"][0]["phone"].as_str().unwrap();
     assert_eq!(hashed.len(), 32);
-    let rows: Vec<&Value> = of("INSERT", "users").iter().flat_map(|(_, v)| v["data"].as_array().unwrap()).collect();
-    let row = |id: &str| *rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no row {id}"));
+    let rows: Vec<&Value> = of("INSERT", "users")
+        .iter()
+        .flat_map(|(_, v)| v["data"].as_array().unwrap())
+        .collect();
+    let row = |id: &str| {
+        *rows
+            .iter()
+            .find(|row| row["id"] == id)
+            .unwrap_or_else(|| panic!("no row {id}"))
+    };
     assert_eq!(row("2")["phone"], hashed, "the same value must give the same hash");
     assert_eq!(row("3")["phone"], Value::Null);
     assert_eq!(row("20")["extra"], "4");
-    assert!(rows.iter().all(|row| row["id"] != "21"), "what was rolled back is there");
-    assert_eq!((&row("30")["name"], &row("31")["name"]), (&Value::from("zstd"), &Value::from("zstd")));
+    assert!(
+        rows.iter().all(|row| row["id"] != "21"),
+        "what was rolled back is there"
+    );
+    assert_eq!(
+        (&row("30")["name"], &row("31")["name"]),
+        (&Value::from("zstd"), &Value::from("zstd"))
+    );
     let update = &of("UPDATE", "users")[0].1;
     assert_eq!(update["old"][0]["name"], "MARKER-IN-THE-CLEAR");
     assert_eq!(update["old"][0]["phone"], hashed);
-    assert_eq!(update["old"][0].as_object().unwrap().len(), 2, "only what changed is old");
+    assert_eq!(
+        update["old"][0].as_object().unwrap().len(),
+        2,
+        "only what changed is old"
+    );
     // A key change: each half in the queue of its key, naming the other.
     let gone = of("DELETE", "users");
     let gone = gone.iter().find(|(m, _)| m.get("keyTo").is_some()).unwrap();
-    assert_eq!((gone.0.get("keyTo"), &gone.1["data"][0]["id"]), (Some("[\"7\"]"), &Value::from("3")));
+    assert_eq!(
+        (gone.0.get("keyTo"), &gone.1["data"][0]["id"]),
+        (Some("[\"7\"]"), &Value::from("3"))
+    );
     let come = of("INSERT", "users");
     let come = come.iter().find(|(m, _)| m.get("keyFrom").is_some()).unwrap();
-    assert_eq!((come.0.get("keyFrom"), &come.1["data"][0]["id"]), (Some("[\"3\"]"), &Value::from("7")));
+    assert_eq!(
+        (come.0.get("keyFrom"), &come.1["data"][0]["id"]),
+        (Some("[\"3\"]"), &Value::from("7"))
+    );
     for (message, value) in tagged("INSERT").chain(tagged("DELETE")).chain(tagged("UPDATE")) {
         for data in value["data"].as_array().unwrap() {
             let mut key = Vec::new();
             if value["pkNames"] != Value::Null {
                 binlog_relay::route::put_key_part(&mut key, data["id"].as_str().unwrap().as_bytes());
             }
-            let wanted = if key.is_empty() { 0 } else { binlog_relay::route::queue_of(&key, 3) };
+            let wanted = if key.is_empty() {
+                0
+            } else {
+                binlog_relay::route::queue_of(&key, 3)
+            };
             assert_eq!(message.queue().queue_id.get(), wanted, "{value}");
         }
     }
@@ -219,7 +272,11 @@ async fn rows_keys_definitions_and_secrets() {
         let copies: Vec<_> = tagged("DDL").filter(|(_, v)| v["type"] == kind).collect();
         let queues: std::collections::BTreeSet<u32> = copies.iter().map(|(m, _)| m.queue().queue_id.get()).collect();
         assert_eq!((copies.len(), queues.len()), (3, 3), "{kind}");
-        assert!(copies.iter().all(|(m, _)| m.get("barrier") == copies[0].0.get("barrier")));
+        assert!(
+            copies
+                .iter()
+                .all(|(m, _)| m.get("barrier") == copies[0].0.get("barrier"))
+        );
     }
     assert_eq!(of("INSERT", "copy").len(), 1, "rows of CREATE … SELECT");
     // A row of 7 MB travels in pieces.
@@ -269,9 +326,18 @@ async fn what_is_not_supported_or_lost_stops_it_loudly() {
         snapshot.initial = false";
     // In the stream: each names the transaction, and what to do.
     let cases = [
-        ("SET SESSION binlog_format = 'STATEMENT'; UPDATE shop.t SET v = 's'", "statement format"),
-        ("SET SESSION binlog_row_image = 'MINIMAL'; UPDATE shop.t SET v = 'm'", "binlog_row_image"),
-        ("XA START 'x'; INSERT INTO shop.t VALUES (50, 'x', NULL); XA END 'x'; XA PREPARE 'x'; XA ROLLBACK 'x'", "XA"),
+        (
+            "SET SESSION binlog_format = 'STATEMENT'; UPDATE shop.t SET v = 's'",
+            "statement format",
+        ),
+        (
+            "SET SESSION binlog_row_image = 'MINIMAL'; UPDATE shop.t SET v = 'm'",
+            "binlog_row_image",
+        ),
+        (
+            "XA START 'x'; INSERT INTO shop.t VALUES (50, 'x', NULL); XA END 'x'; XA PREPARE 'x'; XA ROLLBACK 'x'",
+            "XA",
+        ),
         (
             "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'; UPDATE shop.t SET j = JSON_SET(j, '$.a', 2)",
             "JSON",
@@ -281,16 +347,23 @@ async fn what_is_not_supported_or_lost_stops_it_loudly() {
         let relay = Running::start(&stage, &source, &format!("refuses{n}"), rules).await;
         source.run(sql).unwrap();
         let said = relay.refusal(within).await;
-        assert!(said.contains(wanted) && said.contains("Nothing was skipped"), "{sql}: {said}");
+        assert!(
+            said.contains(wanted) && said.contains("Nothing was skipped"),
+            "{sql}: {said}"
+        );
     }
     // At the start: what is missing, as SQL.
     source.run("SET GLOBAL binlog_row_image = 'MINIMAL'").unwrap();
-    let said = Running::spawn(&stage, &source.url(), "unready", rules).refusal(within).await;
+    let said = Running::spawn(&stage, &source.url(), "unready", rules)
+        .refusal(within)
+        .await;
     assert!(said.contains("SET PERSIST binlog_row_image = 'FULL'"), "{said}");
     source
         .run("SET GLOBAL binlog_row_image = 'FULL'; CREATE USER 'poor'@'%' IDENTIFIED BY 'poor'; GRANT SELECT ON shop.* TO 'poor'@'%'")
         .unwrap();
-    let said = Running::spawn(&stage, &source.url_as("poor", "poor"), "poor", rules).refusal(within).await;
+    let said = Running::spawn(&stage, &source.url_as("poor", "poor"), "poor", rules)
+        .refusal(within)
+        .await;
     assert!(said.contains("GRANT REPLICATION SLAVE ON *.* TO 'poor'@'%'"), "{said}");
     // While it runs: a grant is taken away.
     source.run("GRANT REPLICATION SLAVE ON *.* TO 'poor'@'%'").unwrap();
@@ -308,7 +381,9 @@ async fn what_is_not_supported_or_lost_stops_it_loudly() {
     source
         .run("INSERT INTO shop.t VALUES (61, 'p', NULL); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (62, 'p', NULL); FLUSH BINARY LOGS; PURGE BINARY LOGS BEFORE '2100-01-01'")
         .unwrap();
-    let said = Running::spawn(&stage, &source.url(), "purged", rules).refusal(within).await;
+    let said = Running::spawn(&stage, &source.url(), "purged", rules)
+        .refusal(within)
+        .await;
     assert!(said.contains("purged") && said.contains("--copy-again"), "{said}");
     // The server's history was reset under it.
     let relay = Running::start(&stage, &source, "reset", rules).await;

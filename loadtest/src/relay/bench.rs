@@ -61,7 +61,7 @@ pub async fn run(args: RelayBenchArgs) -> Result<()> {
     wait_until_through(std::slice::from_mut(&mut relay), &source, Duration::from_secs(30))?;
     relay.kill();
     backlog(&args, &stage, &source, &mut conn, &mut relay).await?;
-    delays(&args, &stage, &mut conn, &relay).await
+    delays(&args, &stage, &source, &relay).await
 }
 
 async fn backlog(
@@ -129,12 +129,7 @@ async fn backlog(
     Ok(())
 }
 
-async fn delays(
-    args: &RelayBenchArgs,
-    stage: &Stage,
-    conn: &mut mysql_async::Conn,
-    relay: &RelayProcess,
-) -> Result<()> {
+async fn delays(args: &RelayBenchArgs, stage: &Stage, source: &Mysql, relay: &RelayProcess) -> Result<()> {
     let instance = ClientInstance::start(ClientConfig::new(&stage.cluster().namesrv_addr()))?;
     let topic = format!("{SCHEMA}_bench");
     let queues = instance.subscribe_queues(&topic).await?;
@@ -169,17 +164,28 @@ async fn delays(
         anyhow::Ok(histogram)
     });
     let begun = Instant::now();
-    let base = 1_000_000_000_u64;
-    for n in 0..wanted {
-        let due = begun + Duration::from_secs_f64(n as f64 / args.rate as f64);
-        if let Some(early) = due.checked_duration_since(Instant::now()) {
-            tokio::time::sleep(early).await;
-        }
-        conn.query_drop(format!(
-            "INSERT INTO {SCHEMA}.bench VALUES ({},1,2,3,'single','one row in one transaction',1.00,NOW(3),NOW(6),0.5)",
-            base + n
-        ))
-        .await?;
+    let connections = 8;
+    let mut writing = Vec::new();
+    for first in 0..connections {
+        let (url, rate) = (source.url(), args.rate);
+        writing.push(tokio::spawn(async move {
+            let mut conn = binlog_relay::mysql::connect(&url).await?;
+            for n in (first..wanted).step_by(connections as usize) {
+                let due = begun + Duration::from_secs_f64(n as f64 / rate as f64);
+                if let Some(early) = due.checked_duration_since(Instant::now()) {
+                    tokio::time::sleep(early).await;
+                }
+                let id = 1_000_000_000 + n;
+                conn.query_drop(format!(
+                    "INSERT INTO {SCHEMA}.bench VALUES ({id},1,2,3,'single','one row in one transaction',1.00,NOW(3),NOW(6),0.5)"
+                ))
+                .await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in writing {
+        task.await??;
     }
     let achieved = wanted as f64 / begun.elapsed().as_secs_f64();
     let histogram = reading.await??;

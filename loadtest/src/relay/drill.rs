@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use binlog_relay::verify::{self, MirrorPosition, VerifyOptions};
 use binlog_relay_stage::{Mysql, Signal, Stage, Target};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,6 +26,8 @@ pub enum Victim {
     Broker,
     /// The source.
     Mysql,
+    /// The mirror.
+    Mirror,
     /// The active relay is frozen past its lease, the stand-by takes over, the old one wakes up.
     Split,
 }
@@ -36,7 +39,7 @@ pub struct RelayDrillArgs {
     #[arg(long, default_value_t = 5)]
     pub kills: u32,
     /// Who is hit.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "broker", "mysql"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "broker", "mysql", "mirror"])]
     pub victims: Vec<Victim>,
     /// Rows changed a second, about.
     #[arg(long, default_value_t = 2000)]
@@ -79,10 +82,13 @@ pub async fn run(args: RelayDrillArgs) -> Result<()> {
 
 async fn drill(args: RelayDrillArgs, stage: &Stage) -> Result<()> {
     let mut source = stage.mysql("source", &[])?;
-    writer::prepare(&source.url()).await?;
+    let copy = stage.mysql("copy", &["--skip-log-bin"])?;
     let settings = settings(stage, &source, false);
     let mut relays = vec![RelayProcess::start(stage.folder(), "relay-a", &settings, &[])?];
     relays[0].wait_for("start", Duration::from_secs(30), |s| s["state"] == "active")?;
+    // From here on: the mirror learns of the tables by their CREATE.
+    writer::prepare(&source.url()).await?;
+    let mut mirror = relays[0].mirror(&copy.url(), &map())?;
     if args.victims.contains(&Victim::Split) {
         relays.push(RelayProcess::start(
             stage.folder(),
@@ -119,9 +125,10 @@ async fn drill(args: RelayDrillArgs, stage: &Stage) -> Result<()> {
                 source.kill()?;
                 source.restart()?;
             }
+            Victim::Mirror => mirror.kill_and_restart()?,
             Victim::Split => takeovers.push(split(&mut relays).await?),
         }
-        for relay in &mut relays {
+        for relay in relays.iter_mut().chain([&mut mirror]) {
             if let Some(end) = relay.ended() {
                 bail!("a relay ended by itself ({end}); see {}", relay.log().display());
             }
@@ -158,6 +165,29 @@ async fn drill(args: RelayDrillArgs, stage: &Stage) -> Result<()> {
         "each of {} changes is in its queue once and in order: no gap, no repeat, no inversion",
         audit.journal
     );
+    equal(&source, &copy, Duration::from_secs(90)).await
+}
+
+/// Which database the mirror makes of ours.
+pub fn map() -> String {
+    format!("{}={}_copy", writer::SCHEMA, writer::SCHEMA)
+}
+
+/// Compares the mirror's copy with the source.
+///
+/// # Errors
+/// They differ.
+pub async fn equal(source: &Mysql, copy: &Mysql, within: Duration) -> Result<()> {
+    let databases = [(writer::SCHEMA.to_owned(), format!("{}_copy", writer::SCHEMA))];
+    let mut options = VerifyOptions::new(&source.url(), &copy.url(), databases.into());
+    options.time_limit = within;
+    options.mirror = Some(MirrorPosition {
+        schema: "forebay_mirror".to_owned(),
+        name: format!("{RELAY}-mirror"),
+    });
+    let report = verify::run(&options).await.context("verify")?;
+    println!("{report}");
+    ensure!(report.is_equal(), "the copy is not equal to the source");
     Ok(())
 }
 

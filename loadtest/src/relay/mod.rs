@@ -7,6 +7,7 @@ pub mod audit;
 pub mod bench;
 pub mod drill;
 pub mod process;
+pub mod snapshot;
 pub mod writer;
 
 use clap::Subcommand;
@@ -16,6 +17,8 @@ use clap::Subcommand;
 pub enum RelayCommand {
     /// Kill relay, broker leader and MySQL under load, then audit every queue.
     Drill(drill::RelayDrillArgs),
+    /// Copy a large table while it changes and relay and mirror are killed; the copy must end equal.
+    Snapshot(snapshot::RelaySnapshotArgs),
     /// Measure: a backlog, and single commits.
     Bench(bench::RelayBenchArgs),
 }
@@ -27,6 +30,7 @@ pub enum RelayCommand {
 pub async fn run(command: RelayCommand) -> anyhow::Result<()> {
     match command {
         RelayCommand::Drill(args) => drill::run(args).await,
+        RelayCommand::Snapshot(args) => snapshot::run(args).await,
         RelayCommand::Bench(args) => bench::run(args).await,
     }
 }

@@ -1,4 +1,4 @@
-//! Relays as processes: started, killed, frozen, looked at.
+//! Relays and mirrors as processes: started, killed, frozen, looked at.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,37 @@ impl RelayProcess {
         let http = format!("127.0.0.1:{port}");
         let config = folder.join(format!("{name}.toml"));
         std::fs::write(&config, format!("http = \"{http}\"\n{settings}")).context("write the relay's settings")?;
+        let mut words = vec!["run".to_owned(), "--config".to_owned(), config.display().to_string()];
+        words.extend(arguments.iter().map(|a| (*a).to_owned()));
         let mut relay = RelayProcess {
             program: program()?,
             config,
             log: folder.join(format!("{name}.log")),
-            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            arguments: words,
             http,
             child: None,
         };
         relay.spawn()?;
         Ok(relay)
+    }
+
+    /// Starts a mirror of what this relay writes.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn mirror(&self, target: &str, map: &str) -> Result<RelayProcess> {
+        let config = self.config.display().to_string();
+        let words = ["mirror", "--config", &config, "--target", target, "--map", map];
+        let mut mirror = RelayProcess {
+            program: self.program.clone(),
+            config: self.config.clone(),
+            log: self.log.with_extension("mirror.log"),
+            arguments: words.iter().map(|w| (*w).to_owned()).collect(),
+            http: String::new(),
+            child: None,
+        };
+        mirror.spawn()?;
+        Ok(mirror)
     }
 
     /// Starts it again, if it does not run.
@@ -51,9 +72,6 @@ impl RelayProcess {
             .open(&self.log)
             .context("open the relay's log")?;
         let child = Command::new(&self.program)
-            .arg("run")
-            .arg("--config")
-            .arg(&self.config)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

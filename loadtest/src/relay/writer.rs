@@ -83,6 +83,11 @@ pub struct Writers {
 impl Writers {
     /// Starts so many connections that together change about `rate` rows a second.
     pub fn start(url: &str, connections: u64, rate: u64, seed: u64) -> Writers {
+        Writers::over(url, connections, rate, seed, KEY_SPACE)
+    }
+
+    /// The same over so many keys.
+    pub fn over(url: &str, connections: u64, rate: u64, seed: u64, keys: u64) -> Writers {
         let stop = Arc::new(AtomicBool::new(false));
         let changes = Arc::new(AtomicU64::new(0));
         let slowest_us = Arc::new(AtomicU64::new(0));
@@ -92,6 +97,7 @@ impl Writers {
                     url: url.to_owned(),
                     rng: StdRng::seed_from_u64(seed * 1000 + number),
                     number,
+                    keys,
                     marks: 0,
                     stop: stop.clone(),
                     changes: changes.clone(),
@@ -132,6 +138,7 @@ struct Writer {
     url: String,
     rng: StdRng,
     number: u64,
+    keys: u64,
     marks: i64,
     stop: Arc<AtomicBool>,
     changes: Arc<AtomicU64>,
@@ -182,8 +189,8 @@ impl Writer {
     fn statement(&mut self) -> String {
         self.marks += 1;
         let mark = self.marks * 1000 + self.number as i64;
-        let key = self.rng.random_range(0..KEY_SPACE);
-        let other = self.rng.random_range(0..KEY_SPACE);
+        let key = self.rng.random_range(0..self.keys);
+        let other = self.rng.random_range(0..self.keys);
         let dice = self.rng.random_range(0..100);
         if self.rng.random_bool(0.5) {
             let note =
