@@ -132,8 +132,8 @@ pub fn has_rows(kind: u8) -> bool {
 }
 
 /// Why nobody may go on after an event of this kind as if nothing had happened; `None`: the kind is harmless or is read by
-/// this crate. Statement format in a [`QUERY`] is for the caller to judge, and so are the variables before it: they may belong to
-/// DDL.
+/// this crate. Statement format in a [`QUERY`] is for the caller to judge, and so are the variables before it:
+/// they may belong to DDL.
 pub fn refusal(kind: u8) -> Option<&'static str> {
     Some(match kind {
         20..=22 => "row events of MySQL 5.1.5 to 5.1.17 cannot be read: replicate through a newer server",
