@@ -30,3 +30,6 @@ CALL fill(@multiple, 0x8140, 151);
 ALTER TABLE charsets ADD gb18030_long TEXT CHARACTER SET gb18030, ADD ujis_long TEXT CHARACTER SET ujis;
 UPDATE charsets SET gb18030_long = 'é😀€', ujis_long = CONVERT(UNHEX('8FB0A18EB18FEDE3') USING ujis);
 DROP PROCEDURE fill;
+-- A byte that the server stores and shows as `?`.
+ALTER TABLE charsets ADD no_text VARCHAR(10) CHARACTER SET cp1250;
+UPDATE charsets SET no_text = _cp1250 x'6181';

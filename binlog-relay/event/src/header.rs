@@ -132,7 +132,8 @@ pub fn has_rows(kind: u8) -> bool {
 }
 
 /// Why nobody may go on after an event of this kind as if nothing had happened; `None`: the kind is harmless or is read by
-/// this crate. Statement format in a [`QUERY`] is for the caller to judge.
+/// this crate. Statement format in a [`QUERY`] is for the caller to judge, and so are the variables before it:
+/// they may belong to DDL.
 pub fn refusal(kind: u8) -> Option<&'static str> {
     Some(match kind {
         20..=22 => "row events of MySQL 5.1.5 to 5.1.17 cannot be read: replicate through a newer server",
@@ -144,8 +145,8 @@ pub fn refusal(kind: u8) -> Option<&'static str> {
         PARTIAL_UPDATE_ROWS => {
             "a partial JSON update: set binlog_row_value_options='' on the server (for its sessions too)"
         }
-        INTVAR | RAND | USER_VAR | BEGIN_LOAD_QUERY | EXECUTE_LOAD_QUERY => {
-            "a change in statement format: set binlog_format=ROW on the server (for its sessions too)"
+        BEGIN_LOAD_QUERY | EXECUTE_LOAD_QUERY => {
+            "LOAD DATA in statement format: set binlog_format=ROW on the server (for its sessions too)"
         }
         160.. => "an event of MariaDB: only MySQL's binlog is read",
         _ => return None,
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_has_a_reason() {
-        for kind in [20, 26, 38, 39, 5, 160, 172, 255] {
+        for kind in [20, 26, 38, 39, 17, 160, 172, 255] {
             assert!(refusal(kind).is_some());
         }
         for kind in [

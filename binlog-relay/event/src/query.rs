@@ -111,12 +111,8 @@ impl<'a> QueryEvent<'a> {
         Ok(())
     }
 
-    /// The statement as text. `None`: its bytes are not text in the session's charset.
+    /// The statement as text. `None`: its bytes are not text in the session's charset, or the charset is unknown.
     pub fn text(&self) -> Option<Cow<'a, str>> {
-        if let Ok(text) = std::str::from_utf8(self.sql) {
-            // Also what most sessions write, and ASCII in every charset that a client may have.
-            return Some(Cow::Borrowed(text));
-        }
         let charset = match self.client_collation {
             Some(number) => collation::charset(u64::from(number))?,
             None => Charset::Utf8mb4,
@@ -163,6 +159,18 @@ mod tests {
             (Some(28), "UTC", Some(9))
         );
         assert_eq!(event.text().unwrap(), "SELECT '你'");
+        // By its charset, also where the bytes happen to be UTF-8.
+        let sql = "é".as_bytes();
+        assert_eq!(
+            QueryEvent {
+                sql,
+                client_collation: Some(8),
+                ..event
+            }
+            .text()
+            .unwrap(),
+            "Ã©"
+        );
         assert_eq!(
             QueryEvent {
                 client_collation: None,
