@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Messages of a queue that the consumer reads ahead.
-const READ_AHEAD: usize = 256;
+const READ_AHEAD: usize = 128;
+/// Messages of a pull, if they are small; a pull brings 1 MiB at most.
+const PULL_MESSAGES: u32 = 128;
 /// A queue with so many bytes waiting is not read further until they are wanted.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// How long messages that a batch names may take to arrive: longer than a fail-over.
@@ -57,6 +59,7 @@ impl Feed {
         };
         let consumer = LitePullConsumer::builder(group)
             .consume_from(ConsumeFrom::First)
+            .pull_batch(PULL_MESSAGES)
             .pull_threshold(READ_AHEAD)
             .auto_commit(None)
             .start_on(instance)

@@ -1,13 +1,13 @@
 //! Two tables, compared in parts: what differs is split until the rows can be named.
 
+use super::Difference;
 use super::canonical::{Column, beyond, each, key_at, literals, sums, up_to};
 use super::position::Copy;
-use super::{Difference, VerifyOptions};
 use anyhow::{Context, Result};
 use mq_base::env::clock::{self, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Parts of at most so many rows are compared row by row.
@@ -28,6 +28,16 @@ pub(super) struct Pair<'a> {
 pub(super) struct Servers {
     pub(super) source: Conn,
     pub(super) copy: Conn,
+}
+
+/// What holds for all tables.
+pub(super) struct Run<'a> {
+    pub(super) copy: &'a Copy,
+    /// When parts that change all the time are given up.
+    pub(super) deadline: Instant,
+    /// Rows of a part, and most differences that are named.
+    pub(super) chunk_rows: u64,
+    pub(super) keys_max: usize,
 }
 
 /// A part of a table: keys after one bound, up to another.
@@ -56,13 +66,7 @@ impl Pair<'_> {
     ///
     /// # Errors
     /// Of the servers.
-    pub(super) async fn compare(
-        &self,
-        servers: &mut Servers,
-        copy: &Copy,
-        options: &VerifyOptions,
-        deadline: Instant,
-    ) -> Result<Outcome> {
+    pub(super) async fn compare(&self, servers: &mut Servers, run: &Run<'_>) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut doubtful = Vec::new();
         let mut after = None;
@@ -74,7 +78,7 @@ impl Pair<'_> {
                         after: after.clone(),
                         to: None,
                     });
-                    let sql = key_at(self.key, &self.source, &all_after, options.chunk_rows.max(1) - 1);
+                    let sql = key_at(self.key, &self.source, &all_after, run.chunk_rows.max(1) - 1);
                     servers
                         .source
                         .query_first::<String, _>(sql)
@@ -94,24 +98,20 @@ impl Pair<'_> {
             }
         }
         while let Some(part) = doubtful.pop() {
-            if outcome.differences.len() >= options.keys_max {
+            if outcome.differences.len() >= run.keys_max {
                 outcome.differences.push(Difference::More);
                 break;
             }
-            self.settle(servers, copy, options, deadline, part, &mut doubtful, &mut outcome)
-                .await?;
+            self.settle(servers, run, part, &mut doubtful, &mut outcome).await?;
         }
         Ok(outcome)
     }
 
-    /// Finds out about a part that differed: perhaps the copy was only behind.
-    #[allow(clippy::too_many_arguments)] // One caller; the state is the caller's.
+    /// Finds out about a part that differed: perhaps the copy was only behind. Large parts are split.
     async fn settle(
         &self,
         servers: &mut Servers,
-        copy: &Copy,
-        options: &VerifyOptions,
-        deadline: Instant,
+        run: &Run<'_>,
         part: Part,
         doubtful: &mut Vec<Part>,
         outcome: &mut Outcome,
@@ -119,43 +119,41 @@ impl Pair<'_> {
         loop {
             let before = self.sums(&mut servers.source, &self.source, &part).await?;
             // Now the copy is to have everything that was in those sums.
-            let caught_up = copy.catch_up(servers, deadline).await?;
+            let caught_up = run.copy.catch_up(servers, run.deadline).await?;
             let (after, other) = self.both(servers, &part).await?;
             if before == after && after == other {
                 outcome.settled += 1;
                 return Ok(());
             }
-            if !caught_up && clock::now() >= deadline {
+            if !caught_up && clock::now() >= run.deadline {
                 outcome.undecided += 1;
                 return Ok(());
             }
-            let larger = after.0.max(other.0);
-            let splits = !self.key.is_empty() && larger > LEAF_ROWS;
-            if splits {
-                let (conn, from) = if after.0 >= other.0 {
-                    (&mut servers.source, &self.source)
-                } else {
-                    (&mut servers.copy, &self.copy)
+            if !self.key.is_empty() {
+                return match self.middle(servers, &part, after.0, other.0).await? {
+                    Some(middle) => {
+                        doubtful.push(Part {
+                            after: Some(middle.clone()),
+                            to: part.to,
+                        });
+                        doubtful.push(Part {
+                            after: part.after,
+                            to: Some(middle),
+                        });
+                        Ok(())
+                    }
+                    None => self.settle_rows(servers, run, &part, outcome).await,
                 };
-                let sql = key_at(self.key, from, &self.condition(&part), larger / 2);
-                let middle: Option<String> = conn.query_first(sql).await.context("find the middle of a part")?;
-                if let Some(middle) = middle.filter(|middle| part.to.as_ref() != Some(middle)) {
-                    doubtful.push(Part {
-                        after: Some(middle.clone()),
-                        to: part.to,
-                    });
-                    doubtful.push(Part {
-                        after: part.after,
-                        to: Some(middle),
-                    });
-                    return Ok(());
-                }
             }
             // The source stood still while the copy had all of it: what differs now, differs.
             if before == after && caught_up {
-                return self.name(servers, options, &part, outcome, &after, &other).await;
+                outcome.differences.push(Difference::Rows {
+                    source: after.0,
+                    copy: other.0,
+                });
+                return Ok(());
             }
-            if clock::now() >= deadline {
+            if clock::now() >= run.deadline {
                 outcome.undecided += 1;
                 return Ok(());
             }
@@ -163,58 +161,81 @@ impl Pair<'_> {
         }
     }
 
-    /// Names the rows of a small part that differ.
-    async fn name(
+    /// A key in the middle of a part, where it has many rows on one side.
+    async fn middle(&self, servers: &mut Servers, part: &Part, source: u64, copy: u64) -> Result<Option<String>> {
+        let rows = source.max(copy);
+        if rows <= LEAF_ROWS {
+            return Ok(None);
+        }
+        let (conn, from) = if source >= copy {
+            (&mut servers.source, &self.source)
+        } else {
+            (&mut servers.copy, &self.copy)
+        };
+        let sql = key_at(self.key, from, &self.condition(part), rows / 2);
+        let middle: Option<String> = conn.query_first(sql).await.context("find the middle of a part")?;
+        Ok(middle.filter(|middle| part.to.as_ref() != Some(middle)))
+    }
+
+    /// Compares a small part row by row. A row counts only when the source's has stood still while the copy caught up; the others are looked at again.
+    async fn settle_rows(
         &self,
         servers: &mut Servers,
-        options: &VerifyOptions,
+        run: &Run<'_>,
         part: &Part,
         outcome: &mut Outcome,
-        source: &Sums,
-        copy: &Sums,
     ) -> Result<()> {
-        if self.key.is_empty() {
-            outcome.differences.push(Difference::Rows {
-                source: source.0,
-                copy: copy.0,
-            });
-            return Ok(());
-        }
         let condition = self.condition(part);
-        let mut rows = Vec::new();
-        for (conn, from) in [(&mut servers.source, &self.source), (&mut servers.copy, &self.copy)] {
-            let sql = each(self.columns, self.key, from, &condition);
-            let found: Vec<(String, Option<String>, String)> =
-                conn.query(sql).await.context("read the rows of a part")?;
-            rows.push(
-                found
-                    .into_iter()
-                    .map(|(key, shown, hash)| (key, (shown.unwrap_or_default(), hash)))
-                    .collect::<BTreeMap<_, _>>(),
-            );
-        }
-        let (Some(copy), Some(source)) = (rows.pop(), rows.pop()) else {
-            return Ok(());
-        };
-        let missing = source
-            .iter()
-            .filter(|(key, _)| !copy.contains_key(*key))
-            .map(|(_, (shown, _))| Difference::Missing(shown.clone()));
-        let extra = copy
-            .iter()
-            .filter(|(key, _)| !source.contains_key(*key))
-            .map(|(_, (shown, _))| Difference::Extra(shown.clone()));
-        let changed = source
-            .iter()
-            .filter(|(key, (_, hash))| copy.get(*key).is_some_and(|(_, other)| other != hash));
-        let changed = changed.map(|(_, (shown, _))| Difference::Changed(shown.clone()));
-        for difference in missing.chain(extra).chain(changed) {
-            if outcome.differences.len() >= options.keys_max {
-                break;
+        let mut open: Option<BTreeSet<String>> = None;
+        loop {
+            let before = self.rows(&mut servers.source, &self.source, &condition).await?;
+            let caught_up = run.copy.catch_up(servers, run.deadline).await?;
+            let other = self.rows(&mut servers.copy, &self.copy, &condition).await?;
+            let after = self.rows(&mut servers.source, &self.source, &condition).await?;
+            let keys: BTreeSet<&String> = before.keys().chain(other.keys()).chain(after.keys()).collect();
+            let mut moving = BTreeSet::new();
+            for key in keys {
+                if open.as_ref().is_some_and(|open| !open.contains(key)) {
+                    continue;
+                }
+                let (was, is, there) = (before.get(key), after.get(key), other.get(key));
+                let hash = |row: Option<&(String, String)>| row.map(|(_, hash)| hash.clone());
+                if hash(was) != hash(is) || (hash(is) != hash(there) && !caught_up) {
+                    moving.insert(key.clone());
+                    continue;
+                }
+                let difference = match (is, there) {
+                    (Some((shown, _)), None) => Difference::Missing(shown.clone()),
+                    (None, Some((shown, _))) => Difference::Extra(shown.clone()),
+                    (Some((shown, one)), Some((_, two))) if one != two => Difference::Changed(shown.clone()),
+                    _ => continue,
+                };
+                if outcome.differences.len() >= run.keys_max {
+                    return Ok(());
+                }
+                outcome.differences.push(difference);
             }
-            outcome.differences.push(difference);
+            if moving.is_empty() {
+                outcome.settled += 1;
+                return Ok(());
+            }
+            if clock::now() >= run.deadline {
+                outcome.undecided += 1;
+                return Ok(());
+            }
+            open = Some(moving);
+            clock::sleep(HOT_PAUSE).await;
         }
-        Ok(())
+    }
+
+    /// Key for a person, and hash, of each row by key.
+    async fn rows(&self, conn: &mut Conn, from: &str, condition: &str) -> Result<BTreeMap<String, (String, String)>> {
+        let sql = each(self.columns, self.key, from, condition);
+        let found: Vec<(String, Option<String>, String)> = conn.query(sql).await.context("read the rows of a part")?;
+        Ok(found
+            .into_iter()
+            .map(|(key, shown, hash)| (key, (shown.unwrap_or_default(), hash)))
+            .collect())
     }
 
     async fn both(&self, servers: &mut Servers, part: &Part) -> Result<(Sums, Sums)> {

@@ -17,7 +17,7 @@ use crate::ddl::quoted;
 use crate::mysql;
 use anyhow::{Context, Result};
 use canonical::Column;
-use compare::{Pair, Servers};
+use compare::{Pair, Run, Servers};
 use mq_base::env::clock;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -213,9 +213,15 @@ pub async fn run(options: &VerifyOptions) -> Result<Report> {
     };
     let caught_up = copy.catch_up(&mut servers, deadline).await?;
     let begin = stand(&copy, &mut servers).await?;
+    let compared = Run {
+        copy: &copy,
+        deadline,
+        chunk_rows: options.chunk_rows,
+        keys_max: options.keys_max,
+    };
     let mut tables = Vec::new();
     for (source, other) in &options.databases {
-        tables.extend(database(&mut servers, &copy, options, deadline, (source, other)).await?);
+        tables.extend(database(&mut servers, options, &compared, (source, other)).await?);
     }
     let end = stand(&copy, &mut servers).await?;
     let undecided: u64 = tables.iter().map(|table| table.undecided).sum();
@@ -276,9 +282,8 @@ async fn connect(url: &str) -> Result<Conn> {
 
 async fn database(
     servers: &mut Servers,
-    copy: &Copy,
     options: &VerifyOptions,
-    deadline: clock::Instant,
+    run: &Run<'_>,
     (source, other): (&str, &str),
 ) -> Result<Vec<TableReport>> {
     let here = tables(&mut servers.source, source).await?;
@@ -320,7 +325,7 @@ async fn database(
                 source: format!("{}.{}", quoted(source), quoted(&name)),
                 copy: format!("{}.{}", quoted(other), quoted(&name)),
             };
-            let outcome = pair.compare(servers, copy, options, deadline).await?;
+            let outcome = pair.compare(servers, run).await?;
             report.rows = outcome.rows;
             report.differences = outcome.differences;
             report.undecided = outcome.undecided;
