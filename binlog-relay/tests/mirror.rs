@@ -336,7 +336,8 @@ async fn changes_arrive_in_order_and_barriers_once() {
         )
         .await;
     batch.ddl("src", "t", "CINDEX", "CREATE INDEX iw ON t (w)").await;
-    batch.ddl("src", "t", "RENAME", "RENAME TABLE t TO other.t").await;
+    // The session's default database is none of ours.
+    batch.ddl("", "t", "RENAME", "RENAME TABLE src.t TO other.t").await;
     batch
         .rows(
             "other",
@@ -376,6 +377,26 @@ async fn changes_arrive_in_order_and_barriers_once() {
             .unwrap(),
         "0\nbig\ns\n"
     );
+    // Two topics have a part in one statement, which runs once.
+    let mut batch = hand.batch();
+    for (table, v) in [("p", "1"), ("q", "2")] {
+        batch
+            .begin("src", table, &format!("CREATE TABLE {table} (v INT)"))
+            .await;
+        batch.rows("src", table, rows("INSERT", &[], json!([{"v": v}]))).await;
+    }
+    batch
+        .ddl_of_two("src", ["p", "q"], "RENAME", "RENAME TABLE p TO x, q TO p, x TO q")
+        .await;
+    batch.send().await;
+    mirror.until(hand.last()).await;
+    assert_eq!(
+        server
+            .run("SELECT v FROM copy.p; SELECT v FROM copy.q; DROP TABLE copy.p, copy.q")
+            .unwrap(),
+        "2\n1\n"
+    );
+
     let mut batch = hand.batch();
     batch
         .ddl("src", "s", "ERASE", "DROP TABLE IF EXISTS s, nowhere.x")

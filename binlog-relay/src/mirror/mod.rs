@@ -66,12 +66,13 @@ pub struct MirrorOptions {
     pub relay: String,
     /// Name servers, `host:port;…`.
     pub name_servers: String,
-    /// The server of the copy, `mysql://user:password@host:port`. The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
+    /// The server of the copy, not that of the source: what the mirror writes would come to the relay again, for ever. `mysql://user:password@host:port`. The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
     /// an exchange of partitions or tables of one definition is resolved too.
     pub target: String,
     /// Database of the copy where the position is kept.
     pub schema: String,
-    /// Database at the source → database of the copy. Rows of other databases stop the mirror.
+    /// Database at the source → database of the copy. Rows of other databases stop the mirror. Databases of the copy are created if need be, with the server's default
+    /// character set: where the source's database has another, create them by hand with that, because CREATE TABLE may rely on it.
     pub databases: BTreeMap<String, String>,
     /// Where to tell how it goes.
     pub status: StatusHandle,
@@ -177,6 +178,11 @@ pub async fn run(options: MirrorOptions, stop: Stop) -> Result<()> {
     Ok(())
 }
 
+/// The consumer group that brokers know the mirror by.
+fn group(options: &MirrorOptions) -> String {
+    format!("mirror-{}", options.name)
+}
+
 /// Whether a failure passes by itself.
 fn passes(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -207,8 +213,7 @@ async fn attempt(options: &MirrorOptions, stop: &Stop) -> Result<()> {
     let position = Position::load(&mut conn, &options.schema, &options.name).await?;
     let config = ClientConfig::new(&options.name_servers);
     let instance = ClientInstance::start(config).context("start a client")?;
-    let group = format!("mirror-{}", options.name);
-    let feed = Feed::start(&instance, &group, &options.relay, &position, stop).await?;
+    let feed = Feed::start(&instance, &group(options), &options.relay, &position, stop).await?;
     let mut mirror = Mirror {
         options,
         conn,
