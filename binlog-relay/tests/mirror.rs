@@ -87,10 +87,16 @@ async fn values_of_all_kinds_arrive_as_they_were() {
     let unkeyed = sql
         .replace("AUTO_INCREMENT,", ",")
         .replace(",\n  PRIMARY KEY (`id`)", "");
-    server.run(&format!("USE src; {}; INSERT INTO src.n (id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv) SELECT id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv FROM src.t",
-        format!("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'; {}", unkeyed.replace("TABLE `t`", "TABLE `n`")))).unwrap();
+    let columns = "id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv";
+    let unkeyed = unkeyed.replace("TABLE `t`", "TABLE `n`");
+    let fill = format!("INSERT INTO src.n ({columns}) SELECT {columns} FROM src.t");
+    server
+        .run(&format!(
+            "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'; USE src; {unkeyed}; {fill}"
+        ))
+        .unwrap();
     hand.table("src", "t", &sql).await;
-    hand.table("src", "n", &unkeyed.replace("TABLE `t`", "TABLE `n`")).await;
+    hand.table("src", "n", &unkeyed).await;
     let options = options(&stage, &server, "values", &[("src", "copy")]);
     for (table, key) in [("t", &["id"][..]), ("n", &[])] {
         let mut batch = hand.batch();

@@ -22,6 +22,7 @@ use message::{Flat, Pieces, Progress};
 use mq_base::env::clock;
 use mq_base::stop::Stop;
 use mq_client::{ClientConfig, ClientInstance, MessageExt};
+use mq_message::topic;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use position::{Pending, Position};
@@ -66,7 +67,8 @@ pub struct MirrorOptions {
     pub relay: String,
     /// Name servers, `host:port;…`.
     pub name_servers: String,
-    /// The server of the copy, not that of the source: what the mirror writes would come to the relay again, for ever. `mysql://user:password@host:port`. The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
+    /// The server of the copy, `mysql://user:password@host:port`. Not that of the source: each of the mirror's commits would be news to the relay, for ever.
+    /// The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
     /// an exchange of partitions or tables of one definition is resolved too.
     pub target: String,
     /// Database of the copy where the position is kept.
@@ -149,6 +151,7 @@ pub async fn run(options: MirrorOptions, stop: Stop) -> Result<()> {
         !options.databases.is_empty(),
         "the mirror has no databases: name at least one, source=copy"
     );
+    topic::check_group(&group(&options)).with_context(|| format!("use {:?} as the mirror's name", options.name))?;
     let mut pause = PAUSE_FIRST;
     while !stop.is_stopped() {
         let applied = options.status.snapshot().applied;
@@ -419,9 +422,11 @@ impl Mirror<'_> {
     }
 
     async fn apply_barrier(&mut self, message: &MessageExt, flat: &Flat<'_>) -> Result<()> {
-        let number = message
+        let label = message
             .get("barrier")
             .context("a DDL message has no property barrier")?;
+        // A statement about tables of several topics has copies in all of them, and those may have different numbers of queues.
+        let number = label.split('/').next().unwrap_or(label);
         if number == self.position.barrier {
             return Ok(());
         }
