@@ -456,6 +456,37 @@ async fn changes_arrive_in_order_and_barriers_once() {
     assert!(said.contains("no column zz"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_a_hole_is_refused() {
+    let stage = Stage::start(1).unwrap();
+    let server = stage.mysql("db", &[]).unwrap();
+    for (relay, moved, expected) in [
+        ("hole", 1, "does not go on"),
+        ("again", -1, "does not go on"),
+        ("stray", 0, "somebody else"),
+    ] {
+        let mut hand = Hand::new(&stage, relay).await;
+        let database = format!("src_{relay}");
+        let options = options(&stage, &server, relay, &[(&database, relay)]);
+        hand.table(&database, "t", "CREATE TABLE t (a INT PRIMARY KEY)").await;
+        let mirror = Running::start(&options);
+        mirror.until(hand.last()).await;
+        if moved == 0 {
+            hand.stray(&database, "t").await;
+        }
+        hand.renumber(moved);
+        let mut batch = hand.batch();
+        batch
+            .rows(&database, "t", rows("INSERT", &["a"], json!([{"a": "1"}])))
+            .await;
+        batch.send().await;
+        let said = mirror.failure().await;
+        assert!(said.contains(expected), "{said}");
+        let count = server.run(&format!("SELECT COUNT(*) FROM {relay}.t")).unwrap();
+        assert_eq!(count, "0\n");
+    }
+}
+
 /// Number of the mirror's connection, once its statement begins so and is in this state.
 async fn connection_in(server: &Mysql, statement: &str, state: &str) -> String {
     for _ in 0..400 {

@@ -222,6 +222,7 @@ async fn attempt(options: &MirrorOptions, stop: &Stop) -> Result<()> {
         conn,
         feed,
         seen: position.applied,
+        fresh: true,
         position,
         tables: Tables::default(),
         rows: Rows::default(),
@@ -285,6 +286,8 @@ struct Mirror<'a> {
     position: Position,
     /// `id` of the last message read. It is ahead of the position's `applied` while pieces are missing.
     seen: u64,
+    /// No batch has been read since the start.
+    fresh: bool,
     tables: Tables,
     rows: Rows,
     pieces: Pieces,
@@ -332,8 +335,11 @@ impl Mirror<'_> {
             .next
             .checked_sub(progress.count())
             .context("a batch has more messages than there are")?;
+        // Only the first batch after a start may have been applied in part.
+        let begun = std::mem::take(&mut self.fresh) && first <= self.seen && self.seen < progress.next;
+        let follows = first == self.seen + 1 || begun;
         ensure!(
-            first <= self.seen + 1 && self.position.batch < progress.batch,
+            follows && self.position.batch < progress.batch,
             "batch {} begins with message {first}, but the copy has {} of batch {}: the progress topic does not go on where the copy stands; make a new copy, from \
              new snapshots",
             progress.batch,

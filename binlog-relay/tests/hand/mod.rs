@@ -64,6 +64,31 @@ impl Hand {
         format!("{SOURCE}:1-{}", self.transactions)
     }
 
+    /// A mistake: numbers jump.
+    pub fn renumber(&mut self, by: i64) {
+        self.next = self.next.saturating_add_signed(by);
+    }
+
+    /// A mistake: somebody else writes to the topic of a table, a message that a relay might write.
+    pub async fn stray(&mut self, database: &str, table: &str) {
+        let mut batch = self.batch();
+        for _ in 0..QUEUES {
+            batch
+                .rows(database, table, rows("DELETE", &["a"], json!([{"a": "1"}])))
+                .await;
+        }
+        let mut messages = batch.messages;
+        for (queue, (_, id)) in messages.iter_mut().enumerate() {
+            *id = QueueId(queue as u32);
+        }
+        self.next -= u64::from(QUEUES);
+        let batch = AtomicBatch {
+            messages,
+            ..AtomicBatch::default()
+        };
+        self.producer.send(batch).await.unwrap();
+    }
+
     /// Begins a batch in a new transaction.
     pub fn batch(&mut self) -> Batch<'_> {
         self.transactions += 1;
