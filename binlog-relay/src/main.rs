@@ -10,7 +10,8 @@ use binlog_relay::status::Status;
 use binlog_relay::verify::{self, MirrorPosition, VerifyOptions};
 use binlog_relay::{http, mysql};
 use clap::{Parser, Subcommand};
-use mq_base::env::task;
+use indicatif::{ProgressBar, ProgressStyle};
+use mq_base::env::{clock, task};
 use mq_base::stop::{StopSource, Terminations};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ const EXAMPLES: &str = "Examples:
   binlog-relay init -c relay.toml                 is the server ready? which tables would be captured?
   binlog-relay run -c relay.toml                  stream; takes over from any other relay of that name
   binlog-relay run -c relay.toml --standby        stream as soon as the active relay is silent
-  binlog-relay status -c relay.toml
+  binlog-relay status -c relay.toml --follow
   binlog-relay snapshot -c relay.toml shop.orders copy a table again while the relay runs
   binlog-relay mirror -c relay.toml --target mysql://root:secret@127.0.0.1:3307 --map shop=shop_copy
   binlog-relay verify -c relay.toml --target mysql://root:secret@127.0.0.1:3307 --map shop=shop_copy
@@ -70,6 +71,9 @@ enum Command {
     Status {
         #[command(flatten)]
         file: File,
+        /// Go on saying it, with a bar while tables are copied
+        #[arg(short, long)]
+        follow: bool,
     },
     /// Rebuild the captured tables in other databases, exactly once
     Mirror {
@@ -151,7 +155,8 @@ async fn command(command: Command) -> Result<ExitCode> {
             copy_again,
         } => run(file.read()?, Beginning { standby, copy_again }).await,
         Command::Init { file } => init(&file.read()?).await,
-        Command::Status { file } => {
+        Command::Status { file, follow: true } => follow(&file.read()?).await,
+        Command::Status { file, follow: false } => {
             let answer = ask(&file.read()?, "/status", None)?;
             println!("{answer}");
             Ok(ExitCode::SUCCESS)
@@ -288,6 +293,34 @@ async fn init(settings: &Settings) -> Result<ExitCode> {
         println!("  -- {}\n  {}", problem.what, problem.remedy);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// A line that is written anew twice a second, until interrupted.
+async fn follow(settings: &Settings) -> Result<ExitCode> {
+    let bar = ProgressBar::new(0);
+    let copying = ProgressStyle::with_template("{bar:30} {pos}/{len} rows copied ({percent} %), {msg}")?;
+    let streaming = ProgressStyle::with_template("{msg}")?;
+    loop {
+        let said: serde_json::Value = serde_json::from_str(&ask(settings, "/status", None)?)?;
+        let number = |name: &str| said[name].as_u64().unwrap_or(0);
+        // The server's estimate may be short.
+        bar.set_length(number("estimated").max(number("copied")));
+        bar.set_position(number("copied"));
+        bar.set_style(if number("copying") > 0 {
+            copying.clone()
+        } else {
+            streaming.clone()
+        });
+        bar.set_message(format!(
+            "{}, {} rows written, {} ms and {} transactions behind",
+            said["state"].as_str().unwrap_or_default(),
+            number("rows"),
+            number("lag_ms"),
+            number("lag_transactions")
+        ));
+        bar.tick();
+        clock::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Asks the running relay.
