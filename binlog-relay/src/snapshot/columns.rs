@@ -10,8 +10,12 @@ use mysql_async::{Conn, Params, Value};
 /// How the value of a column is asked for and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Numbers and DECIMAL: as they come.
+    /// Integers and DECIMAL: as they come.
     Number,
+    /// Of 4 bytes.
+    Float,
+    /// Of 8 bytes.
+    Double,
     /// ENUM, SET and BIT: as an unsigned number.
     Unsigned,
     Year,
@@ -64,7 +68,7 @@ impl Columns {
         for (name, data_type, column_type, collation, fraction) in rows {
             let (form, sql_type) = form(&data_type, collation, fraction.unwrap_or(0))
                 .with_context(|| format!("{database}.{table}: column {name} ({column_type}) is not supported"))?;
-            let mysql_type = normal_type(column_type);
+            let mysql_type = normal_type(&data_type, column_type);
             all.push(Column {
                 text: ColumnText {
                     name,
@@ -173,6 +177,9 @@ impl Columns {
                     (_, Ok(unsigned)) => Value::UInt(unsigned),
                     _ => Value::Bytes(text.clone().into_bytes()),
                 },
+                // In full: as the shortest text of 4 bytes it would be compared with as 8 bytes, and be smaller or greater than itself.
+                Form::Float => Value::Double(text.parse::<f32>().context("read a key")?.into()),
+                Form::Double => Value::Double(text.parse().context("read a key")?),
                 Form::Unsigned | Form::Year => Value::UInt(text.parse().context("read a key")?),
                 Form::Bytes => Value::Bytes(text.chars().map(|c| u32::from(c) as u8).collect()),
                 _ => Value::Bytes(text.clone().into_bytes()),
@@ -205,8 +212,8 @@ fn form(data_type: &str, collation: Option<u64>, fraction: u8) -> Result<(Form, 
         "mediumint" | "int" => (Form::Number, 4),
         "bigint" => (Form::Number, -5),
         "decimal" => (Form::Number, 3),
-        "float" => (Form::Number, 7),
-        "double" => (Form::Number, 8),
+        "float" => (Form::Float, 7),
+        "double" => (Form::Double, 8),
         "bit" => (Form::Unsigned, -7),
         "enum" => (Form::Unsigned, 4),
         "set" => (Form::Unsigned, -7),
@@ -225,17 +232,29 @@ fn form(data_type: &str, collation: Option<u64>, fraction: u8) -> Result<(Form, 
     })
 }
 
-/// Without what the binlog does not say: display widths, ZEROFILL.
-fn normal_type(mut declared: String) -> String {
-    for integer in ["tinyint(", "smallint(", "mediumint(", "int(", "bigint(", "year("] {
-        if declared.starts_with(integer)
-            && let Some(end) = declared.find(')')
-        {
-            declared.replace_range(integer.len() - 1..=end, "");
-            break;
+/// Without what the binlog does not say: display widths, ZEROFILL. Labels with characters beyond U+FFFF are not whole: the server itself tells them with `?`.
+fn normal_type(data_type: &str, declared: String) -> String {
+    match data_type {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "float" | "double" | "year" => {
+            let unsigned = if declared.contains(" unsigned") {
+                " unsigned"
+            } else {
+                ""
+            };
+            format!("{data_type}{unsigned}")
         }
+        "decimal" => declared.replace(" zerofill", ""),
+        _ => declared,
     }
-    declared.replace(" zerofill", "")
+}
+
+/// A number's digits as they would be without ZEROFILL.
+fn without_zerofill(digits: &[u8]) -> &[u8] {
+    let zeros = digits
+        .windows(2)
+        .take_while(|two| two[0] == b'0' && two[1] != b'.')
+        .count();
+    &digits[zeros..]
 }
 
 /// A selected row.
@@ -266,15 +285,15 @@ impl RowValues for SelectedRow<'_> {
         let value = self.row.get(column).context("a value that is not there")?;
         match (form, value) {
             (_, Value::NULL) => return Ok(Cell::Null),
-            (Form::Number, Value::Bytes(digits)) => out.extend_from_slice(digits),
+            (Form::Number, Value::Bytes(digits)) => out.extend_from_slice(without_zerofill(digits)),
             (Form::Number | Form::Unsigned, Value::Int(n)) => {
                 out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes())
             }
             (Form::Number | Form::Unsigned, Value::UInt(n)) => {
                 out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes())
             }
-            (Form::Number, Value::Float(n)) => text::write_float(*n, out),
-            (Form::Number, Value::Double(n)) => text::write_double(*n, out),
+            (Form::Float, Value::Float(n)) => text::write_float(*n, out),
+            (Form::Double, Value::Double(n)) => text::write_double(*n, out),
             (Form::Year, Value::Int(n)) => text::write_year(u16::try_from(*n)?, out),
             (Form::Year, Value::UInt(n)) => text::write_year(u16::try_from(*n)?, out),
             (Form::Date, Value::Date(year, month, day, ..)) => text::write_date(*year, *month, *day, out),

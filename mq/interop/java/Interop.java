@@ -45,6 +45,7 @@ public final class Interop {
         SCENARIOS.put("tags", Pushes::tags);
         SCENARIOS.put("pull", Pulls::oldPullConsumer);
         SCENARIOS.put("lite-pull", f -> byName("LitePulls", f));
+        SCENARIOS.put("bodies", Bodies::write);
         SCENARIOS.put("across-kill", AcrossKill::run);
     }
 

@@ -65,7 +65,7 @@ final class Pulls {
         sender.join();
     }
 
-    private static DefaultMQPullConsumer pullConsumer(Fixture f) throws Exception {
+    static DefaultMQPullConsumer pullConsumer(Fixture f) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(f.group("pull"));
         consumer.setNamesrvAddr(f.nameServer);
         consumer.setInstanceName(Fixture.uniqueInstance());
@@ -74,7 +74,7 @@ final class Pulls {
         return consumer;
     }
 
-    private static long readToEnd(DefaultMQPullConsumer consumer, MessageQueue queue, String tags, Set<String> into)
+    static long readToEnd(DefaultMQPullConsumer consumer, MessageQueue queue, String tags, Set<String> into)
         throws Exception {
         long at = consumer.minOffset(queue);
         while (true) {

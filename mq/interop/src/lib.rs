@@ -1,16 +1,19 @@
 //! mq-interop: RocketMQ's own clients, unmodified, against a real cluster of ours.
 //!
 //! The programs around the clients lie in `java/` and `go/`; each runs named scenarios and prints `PASS` or `FAIL`. This
-//! library fetches the clients ([`java`], [`go`]), starts clusters ([`stage`]) and runs the programs ([`run`]); the tests
-//! say which scenarios. Nothing is skipped: a missing tool fails a test with a sentence.
+//! library fetches the clients ([`java`], [`go`]), and Flink as a reader of what the binlog relay writes ([`flink`]), starts
+//! clusters ([`stage`]) and runs the programs ([`run`]); the tests say which scenarios. Nothing is skipped: a missing tool
+//! fails a test with a sentence.
 //!
 //! It does not test `mq-client`, which has tests of its own. Start reading at `tests/clients.rs`.
 
 // Tests with real processes, never simulated.
 #![allow(clippy::disallowed_methods)]
 
+pub mod flink;
 pub mod go;
 pub mod java;
+mod maven;
 pub mod run;
 pub mod stage;
 
@@ -51,6 +54,11 @@ fn need(tool: &str) -> Result<()> {
 
 /// Runs a command to its end; on failure the error shows what it printed.
 fn finish(command: &mut Command, doing: &str) -> Result<()> {
+    finish_with_output(command, doing).map(drop)
+}
+
+/// As [`finish`]; answers what it printed.
+fn finish_with_output(command: &mut Command, doing: &str) -> Result<String> {
     let output = command.output().with_context(|| doing.to_owned())?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
@@ -62,5 +70,5 @@ fn finish(command: &mut Command, doing: &str) -> Result<()> {
             lines[lines.len().saturating_sub(30)..].join("\n")
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -287,12 +287,25 @@ impl Column {
     }
 }
 
+/// With the escapes that the server uses for labels.
 fn list(name: &str, labels: &[String]) -> String {
-    let labels: Vec<String> = labels
-        .iter()
-        .map(|label| format!("'{}'", label.replace('\'', "''")))
-        .collect();
-    format!("{name}({})", labels.join(","))
+    let mut text = format!("{name}(");
+    for (number, label) in labels.iter().enumerate() {
+        text.push_str(if number == 0 { "'" } else { ",'" });
+        for char in label.chars() {
+            match char {
+                '\'' => text.push_str("''"),
+                '\\' => text.push_str(r"\\"),
+                '\n' => text.push_str(r"\n"),
+                '\r' => text.push_str(r"\r"),
+                '\0' => text.push_str(r"\0"),
+                _ => text.push(char),
+            }
+        }
+        text.push('\'');
+    }
+    text.push(')');
+    text
 }
 
 /// Which bitmap or list of the optional metadata a column takes part in.
