@@ -178,6 +178,14 @@ impl<'a> Relay<'a> {
             url: self.settings.source.url.clone(),
             chunk_rows: self.settings.snapshot.chunk_rows,
         };
+        // Where we begin is in the queue before anything else is done: a relay that dies at once begins there again.
+        match self.cut().await {
+            Ok(()) | Err(Break::Source(_)) => {}
+            Err(Break::End(end)) => return Err(end),
+        }
+        while self.status.batches.load(Relaxed) == 0 && !self.appending.is_finished() && !stop.is_stopped() {
+            clock::sleep(Duration::from_millis(2)).await;
+        }
         let reading = task::spawn("snapshot", reader::run(options, sender));
         let end = self.attempts(wishes, &mut notes, stop).await;
         reading.abort();
