@@ -3,13 +3,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export RUST_BACKTRACE ?= 0
 
-.PHONY: help demo test check bench soak setup fmt
+.PHONY: help demo relay-demo test check bench soak setup fmt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a name server and three brokers; kills the leader under load and shows that nothing is lost
 	@scripts/demo
+
+relay-demo: ## MySQL, the relay, brokers and a mirror; kills all of them and compares the servers
+	@scripts/relay-demo
 
 test: ## everything: build, unit and model tests, simulation, Java and Go clients, drills (at most 60 minutes)
 	@scripts/test

@@ -715,6 +715,10 @@ mod tests {
                 "ALTER TABLE `to``o`.x ADD CHECK (`to``o`.x.a > 1.5)",
             ),
             ("SET @from.x = 1", "SET @from.x = 1"),
+            (
+                "CREATE TABLE y (CHECK (x.from.a > 1))",
+                "CREATE TABLE y (CHECK (x.from.a > 1))",
+            ),
         ] {
             assert_eq!(renamed(sql), expected);
         }

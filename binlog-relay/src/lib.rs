@@ -3,8 +3,10 @@
 //! What it writes is described in `docs/binlog-topics.md`. It is not a replica (it stores nothing of its own: the position lives in the queue with
 //! the rows), and it does not decode rows itself: that is the crate below, `binlog-relay-event`.
 //!
-//! Start reading at [`mysql`] (how it talks to servers).
+//! Start reading at [`relay`] (one loop that brings all together), then [`translate`] (what an event means), [`message`] (what is written), [`snapshot`]
+//! (copies without locks); [`mirror`] and [`verify`] are the readers' side.
 
+pub mod commands;
 pub mod ddl;
 pub mod gtid;
 pub mod http;

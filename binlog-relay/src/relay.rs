@@ -142,6 +142,9 @@ impl<'a> Relay<'a> {
         let position = start(kept, copy_again, &report, settings);
         look_again(settings, &position.gtids).await?;
         status.appended(position.gtids.to_string(), 0);
+        status
+            .estimated
+            .store(report.tables.iter().map(|found| found.rows).sum(), Relaxed);
         let (batches, receiver) = mpsc::channel(BATCHES_WAITING);
         let translator = Translator::new(
             translate::Options {

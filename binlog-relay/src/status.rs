@@ -19,6 +19,8 @@ pub struct Status {
     pub connects: AtomicU64,
     /// Rows that copies of tables have written.
     pub copied: AtomicU64,
+    /// Rows of all captured tables, as the server estimated them at the start.
+    pub estimated: AtomicU64,
     /// Tables that are still to be copied.
     pub copying: AtomicU64,
     /// Transactions that the source has and the queue has not, as counted every other second.
@@ -92,6 +94,7 @@ impl Status {
             "connects": self.connects.load(Relaxed),
             "lag_ms": self.lag_ms(),
             "copied": self.copied.load(Relaxed),
+            "estimated": self.estimated.load(Relaxed),
             "copying": self.copying.load(Relaxed),
             "lag_transactions": self.lag_transactions.load(Relaxed),
             "appended_ms": self.appended_ms.load(Relaxed),

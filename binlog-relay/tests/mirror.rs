@@ -87,10 +87,16 @@ async fn values_of_all_kinds_arrive_as_they_were() {
     let unkeyed = sql
         .replace("AUTO_INCREMENT,", ",")
         .replace(",\n  PRIMARY KEY (`id`)", "");
-    server.run(&format!("USE src; {}; INSERT INTO src.n (id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv) SELECT id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv FROM src.t",
-        format!("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'; {}", unkeyed.replace("TABLE `t`", "TABLE `n`")))).unwrap();
+    let columns = "id, i8, u24, u64, d, f, g, bits, y, e, s, day, dt, ts, tm, v, l, u, b, vb, bl, j, p, inv";
+    let unkeyed = unkeyed.replace("TABLE `t`", "TABLE `n`");
+    let fill = format!("INSERT INTO src.n ({columns}) SELECT {columns} FROM src.t");
+    server
+        .run(&format!(
+            "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'; USE src; {unkeyed}; {fill}"
+        ))
+        .unwrap();
     hand.table("src", "t", &sql).await;
-    hand.table("src", "n", &unkeyed.replace("TABLE `t`", "TABLE `n`")).await;
+    hand.table("src", "n", &unkeyed).await;
     let options = options(&stage, &server, "values", &[("src", "copy")]);
     for (table, key) in [("t", &["id"][..]), ("n", &[])] {
         let mut batch = hand.batch();
@@ -336,7 +342,8 @@ async fn changes_arrive_in_order_and_barriers_once() {
         )
         .await;
     batch.ddl("src", "t", "CINDEX", "CREATE INDEX iw ON t (w)").await;
-    batch.ddl("src", "t", "RENAME", "RENAME TABLE t TO other.t").await;
+    // The session's default database is none of ours.
+    batch.ddl("", "t", "RENAME", "RENAME TABLE src.t TO other.t").await;
     batch
         .rows(
             "other",
@@ -376,6 +383,26 @@ async fn changes_arrive_in_order_and_barriers_once() {
             .unwrap(),
         "0\nbig\ns\n"
     );
+    // Two topics have a part in one statement, which runs once.
+    let mut batch = hand.batch();
+    for (table, v) in [("p", "1"), ("q", "2")] {
+        batch
+            .begin("src", table, &format!("CREATE TABLE {table} (v INT)"))
+            .await;
+        batch.rows("src", table, rows("INSERT", &[], json!([{"v": v}]))).await;
+    }
+    batch
+        .ddl_of_two("src", ["p", "q"], "RENAME", "RENAME TABLE p TO x, q TO p, x TO q")
+        .await;
+    batch.send().await;
+    mirror.until(hand.last()).await;
+    assert_eq!(
+        server
+            .run("SELECT v FROM copy.p; SELECT v FROM copy.q; DROP TABLE copy.p, copy.q")
+            .unwrap(),
+        "2\n1\n"
+    );
+
     let mut batch = hand.batch();
     batch
         .ddl("src", "s", "ERASE", "DROP TABLE IF EXISTS s, nowhere.x")
@@ -427,6 +454,37 @@ async fn changes_arrive_in_order_and_barriers_once() {
     batch.send().await;
     let said = mirror.failure().await;
     assert!(said.contains("no column zz"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_a_hole_is_refused() {
+    let stage = Stage::start(1).unwrap();
+    let server = stage.mysql("db", &[]).unwrap();
+    for (relay, moved, expected) in [
+        ("hole", 1, "does not go on"),
+        ("again", -1, "does not go on"),
+        ("stray", 0, "somebody else"),
+    ] {
+        let mut hand = Hand::new(&stage, relay).await;
+        let database = format!("src_{relay}");
+        let options = options(&stage, &server, relay, &[(&database, relay)]);
+        hand.table(&database, "t", "CREATE TABLE t (a INT PRIMARY KEY)").await;
+        let mirror = Running::start(&options);
+        mirror.until(hand.last()).await;
+        if moved == 0 {
+            hand.stray(&database, "t").await;
+        }
+        hand.renumber(moved);
+        let mut batch = hand.batch();
+        batch
+            .rows(&database, "t", rows("INSERT", &["a"], json!([{"a": "1"}])))
+            .await;
+        batch.send().await;
+        let said = mirror.failure().await;
+        assert!(said.contains(expected), "{said}");
+        let count = server.run(&format!("SELECT COUNT(*) FROM {relay}.t")).unwrap();
+        assert_eq!(count, "0\n");
+    }
 }
 
 /// Number of the mirror's connection, once its statement begins so and is in this state.

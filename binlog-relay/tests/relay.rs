@@ -52,6 +52,19 @@ async fn rows_keys_definitions_and_secrets() {
     let metrics = relay.status.to_prometheus();
     let status = relay.status.to_json().to_string();
     relay.end().await;
+    // A transaction with a tag, and a relay that goes on behind one.
+    source
+        .run("SET gtid_next = 'AUTOMATIC:night'; INSERT INTO shop.users (id, name) VALUES (50, 'tagged'); SET gtid_next = 'AUTOMATIC'")
+        .unwrap();
+    let relay = Running::start(&stage, &source, "written", RULES).await;
+    relay.through(&source).await;
+    relay.end().await;
+    let relay = Running::start(&stage, &source, "written", RULES).await;
+    source
+        .run("INSERT INTO shop.users (id, name) VALUES (51, 'after it')")
+        .unwrap();
+    relay.through(&source).await;
+    relay.end().await;
     let all = read(&stage, "all").await;
     let ids: Vec<u64> = all
         .iter()
@@ -90,6 +103,9 @@ async fn rows_keys_definitions_and_secrets() {
     assert_eq!(row("2")["phone"], hashed, "the same value must give the same hash");
     assert_eq!(row("3")["phone"], Value::Null);
     assert_eq!(row("20")["extra"], "4");
+    for id in ["50", "51"] {
+        assert_eq!(rows.iter().filter(|row| row["id"] == id).count(), 1, "row {id}");
+    }
     assert!(
         rows.iter().all(|row| row["id"] != "21"),
         "what was rolled back is there"

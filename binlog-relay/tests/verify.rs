@@ -38,10 +38,10 @@ async fn every_kind_of_value_counts() {
     both(
         &server,
         "CREATE TABLE t (id INT PRIMARY KEY, i BIGINT UNSIGNED, d DECIMAL(20,4), f FLOAT, g DOUBLE, bits BIT(64), y YEAR, e ENUM('', 'a', 'A '), s SET('x','y'), \
-         day DATE, dt DATETIME(6), ts TIMESTAMP NULL, tm TIME(3), v VARCHAR(20), l VARCHAR(9) CHARACTER SET latin1, b BINARY(3), bl LONGBLOB, j JSON, p POINT);
+         day DATE, dt DATETIME(6), ts TIMESTAMP NULL, tm TIME(3), v VARCHAR(20), l VARCHAR(9) CHARACTER SET latin1, b BINARY(3), bl LONGBLOB, j JSON, p POINT, x INT, z INT);
          INSERT INTO t VALUES (1, 18446744073709551615, 1.5, 0.1, 0.1, 1, 2000, 0, 1, '0000-00-00', '2023-02-30 00:00:00.000001', '2000-01-01', '-00:00:01', 'a', 'é', 'x', \
-           REPEAT('z', 100000), '{\"a\": 1}', POINT(1, 2)), \
-          (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+           REPEAT('z', 100000), '{\"a\": 1}', POINT(1, 2), NULL, 7), \
+          (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
     );
     let report = compare(&server).await;
     assert!(report.is_equal() && report.rows() == 2, "{report}");
@@ -70,6 +70,7 @@ async fn every_kind_of_value_counts() {
         ("j", "'{\"a\": \"1\"}'"),
         ("j", "NULL"),
         ("p", "POINT(2, 1)"),
+        ("x = 7, z", "NULL"),
     ] {
         server
             .run(&format!(

@@ -17,8 +17,8 @@ use std::fmt::Write;
 pub(super) struct Plan {
     /// Statements, in order.
     pub(super) statements: Vec<String>,
-    /// The database they run in.
-    pub(super) database: String,
+    /// The database they run in, if it is one of the copy's; else they name theirs.
+    pub(super) database: Option<String>,
     /// Tables whose fingerprint tells whether the (single) statement has run; empty: it may always run again.
     pub(super) fingerprinted: Vec<Name>,
     /// Why nothing is to be done, if somebody should know.
@@ -53,7 +53,7 @@ pub(super) async fn plan(conn: &mut Conn, barrier: Barrier<'_>, databases: &Data
             )
         })
     };
-    let database = there(barrier.database)?;
+    let database = databases.get(barrier.database).cloned();
     let nothing = |why: Option<String>| Plan {
         skipped: why,
         ..Plan::default()
@@ -73,7 +73,7 @@ pub(super) async fn plan(conn: &mut Conn, barrier: Barrier<'_>, databases: &Data
         ..Plan::default()
     };
     if barrier.snapshot.is_some() {
-        let name = (database.clone(), barrier.table.to_owned());
+        let name = (there(barrier.database)?, barrier.table.to_owned());
         return Ok(whatever(vec![
             format!("DROP TABLE IF EXISTS {}", sql(&name)),
             renamed(),
@@ -228,7 +228,11 @@ pub(super) async fn run(conn: &mut Conn, plan: &Plan) -> Result<()> {
     if plan.statements.is_empty() {
         return Ok(());
     }
-    conn.query_drop(format!("USE {}", quoted(&plan.database))).await?;
+    if let Some(database) = &plan.database {
+        conn.query_drop(format!("USE {}", quoted(database)))
+            .await
+            .context("use a database of the copy")?;
+    }
     for statement in &plan.statements {
         if let Err(error) = conn.query_drop(statement).await {
             let what = format!(

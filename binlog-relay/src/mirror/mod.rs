@@ -22,6 +22,7 @@ use message::{Flat, Pieces, Progress};
 use mq_base::env::clock;
 use mq_base::stop::Stop;
 use mq_client::{ClientConfig, ClientInstance, MessageExt};
+use mq_message::topic;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use position::{Pending, Position};
@@ -66,12 +67,14 @@ pub struct MirrorOptions {
     pub relay: String,
     /// Name servers, `host:port;…`.
     pub name_servers: String,
-    /// The server of the copy, `mysql://user:password@host:port`. The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
+    /// The server of the copy, `mysql://user:password@host:port`. Not that of the source: each of the mirror's commits would be news to the relay, for ever.
+    /// The account needs ALL on the databases of the copy; with PROCESS a crash in the middle of
     /// an exchange of partitions or tables of one definition is resolved too.
     pub target: String,
     /// Database of the copy where the position is kept.
     pub schema: String,
-    /// Database at the source → database of the copy. Rows of other databases stop the mirror.
+    /// Database at the source → database of the copy. Rows of other databases stop the mirror. Databases of the copy are created if need be, with the server's default
+    /// character set: where the source's database has another, create them by hand with that, because CREATE TABLE may rely on it.
     pub databases: BTreeMap<String, String>,
     /// Where to tell how it goes.
     pub status: StatusHandle,
@@ -148,6 +151,7 @@ pub async fn run(options: MirrorOptions, stop: Stop) -> Result<()> {
         !options.databases.is_empty(),
         "the mirror has no databases: name at least one, source=copy"
     );
+    topic::check_group(&group(&options)).with_context(|| format!("use {:?} as the mirror's name", options.name))?;
     let mut pause = PAUSE_FIRST;
     while !stop.is_stopped() {
         let applied = options.status.snapshot().applied;
@@ -175,6 +179,11 @@ pub async fn run(options: MirrorOptions, stop: Stop) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The consumer group that brokers know the mirror by.
+fn group(options: &MirrorOptions) -> String {
+    format!("mirror-{}", options.name)
 }
 
 /// Whether a failure passes by itself.
@@ -207,13 +216,13 @@ async fn attempt(options: &MirrorOptions, stop: &Stop) -> Result<()> {
     let position = Position::load(&mut conn, &options.schema, &options.name).await?;
     let config = ClientConfig::new(&options.name_servers);
     let instance = ClientInstance::start(config).context("start a client")?;
-    let group = format!("mirror-{}", options.name);
-    let feed = Feed::start(&instance, &group, &options.relay, &position, stop).await?;
+    let feed = Feed::start(&instance, &group(options), &options.relay, &position, stop).await?;
     let mut mirror = Mirror {
         options,
         conn,
         feed,
         seen: position.applied,
+        fresh: true,
         position,
         tables: Tables::default(),
         rows: Rows::default(),
@@ -277,6 +286,8 @@ struct Mirror<'a> {
     position: Position,
     /// `id` of the last message read. It is ahead of the position's `applied` while pieces are missing.
     seen: u64,
+    /// No batch has been read since the start.
+    fresh: bool,
     tables: Tables,
     rows: Rows,
     pieces: Pieces,
@@ -324,8 +335,11 @@ impl Mirror<'_> {
             .next
             .checked_sub(progress.count())
             .context("a batch has more messages than there are")?;
+        // Only the first batch after a start may have been applied in part.
+        let begun = std::mem::take(&mut self.fresh) && first <= self.seen && self.seen < progress.next;
+        let follows = first == self.seen + 1 || begun;
         ensure!(
-            first <= self.seen + 1 && self.position.batch < progress.batch,
+            follows && self.position.batch < progress.batch,
             "batch {} begins with message {first}, but the copy has {} of batch {}: the progress topic does not go on where the copy stands; make a new copy, from \
              new snapshots",
             progress.batch,
@@ -414,9 +428,11 @@ impl Mirror<'_> {
     }
 
     async fn apply_barrier(&mut self, message: &MessageExt, flat: &Flat<'_>) -> Result<()> {
-        let number = message
+        let label = message
             .get("barrier")
             .context("a DDL message has no property barrier")?;
+        // A statement about tables of several topics has copies in all of them, and those may have different numbers of queues.
+        let number = label.split('/').next().unwrap_or(label);
         if number == self.position.barrier {
             return Ok(());
         }

@@ -26,6 +26,8 @@ pub struct Found {
     pub table: String,
     /// Whether it has a primary key.
     pub has_key: bool,
+    /// Rows, as the server estimates.
+    pub rows: u64,
 }
 
 /// What was found.
@@ -154,14 +156,14 @@ async fn grants(conn: &mut Conn, report: &mut Report) -> Result<()> {
 async fn tables(conn: &mut Conn, routes: &Routes, report: &mut Report) -> Result<()> {
     let account: String = conn.query_first("SELECT CURRENT_USER()").await?.unwrap_or_default();
     let (user, host) = account.split_once('@').unwrap_or((&account, "%"));
-    let found: Vec<(String, String, i64)> = conn
+    let found: Vec<(String, String, Option<u64>, i64)> = conn
         .query(
-            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, (SELECT COUNT(*) FROM information_schema.TABLE_CONSTRAINTS c
+            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.TABLE_ROWS, (SELECT COUNT(*) FROM information_schema.TABLE_CONSTRAINTS c
                WHERE c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME AND c.CONSTRAINT_TYPE = 'PRIMARY KEY')
              FROM information_schema.TABLES t WHERE t.TABLE_TYPE = 'BASE TABLE' ORDER BY 1, 2",
         )
         .await?;
-    for (database, table, keys) in found {
+    for (database, table, rows, keys) in found {
         if routes.find(&database, &table).is_none() {
             continue;
         }
@@ -186,6 +188,7 @@ async fn tables(conn: &mut Conn, routes: &Routes, report: &mut Report) -> Result
             database,
             table,
             has_key: keys > 0,
+            rows: rows.unwrap_or(0),
         });
     }
     Ok(())

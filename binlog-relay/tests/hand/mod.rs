@@ -64,6 +64,31 @@ impl Hand {
         format!("{SOURCE}:1-{}", self.transactions)
     }
 
+    /// A mistake: numbers jump.
+    pub fn renumber(&mut self, by: i64) {
+        self.next = self.next.saturating_add_signed(by);
+    }
+
+    /// A mistake: somebody else writes to the topic of a table, a message that a relay might write.
+    pub async fn stray(&mut self, database: &str, table: &str) {
+        let mut batch = self.batch();
+        for _ in 0..QUEUES {
+            batch
+                .rows(database, table, rows("DELETE", &["a"], json!([{"a": "1"}])))
+                .await;
+        }
+        let mut messages = batch.messages;
+        for (queue, (_, id)) in messages.iter_mut().enumerate() {
+            *id = QueueId(queue as u32);
+        }
+        self.next -= u64::from(QUEUES);
+        let batch = AtomicBatch {
+            messages,
+            ..AtomicBatch::default()
+        };
+        self.producer.send(batch).await.unwrap();
+    }
+
     /// Begins a batch in a new transaction.
     pub fn batch(&mut self) -> Batch<'_> {
         self.transactions += 1;
@@ -160,6 +185,13 @@ impl Batch<'_> {
         self.barrier(database, table, kind, sql, None).await;
     }
 
+    /// A barrier in the topics of two tables, of which the second has one queue.
+    pub async fn ddl_of_two(&mut self, database: &str, tables: [&str; 2], kind: &str, sql: &str) {
+        self.barrier(database, tables[0], kind, sql, None).await;
+        let message = self.copy(database, tables[1], kind, sql, &format!("{}/1", self.hand.barriers));
+        self.put(database, tables[1], 0, message).await;
+    }
+
     /// The beginning of a snapshot.
     pub async fn begin(&mut self, database: &str, table: &str, sql: &str) {
         self.barrier(database, table, "CREATE", sql, Some("begin")).await;
@@ -169,18 +201,20 @@ impl Batch<'_> {
         self.hand.barriers += 1;
         let label = format!("{}/{QUEUES}", self.hand.barriers);
         for queue in 0..QUEUES {
-            let body = json!({
-                "data": null, "database": database, "es": clock::wall_ms(), "gtid": self.hand.gtid(), "id": self.hand.next, "isDdl": true, "mysqlType": null,
-                "sqlType": null, "old": null, "pkNames": null, "sql": sql, "table": table, "ts": clock::wall_ms(), "type": kind,
-            });
-            let mut message = Message::new("", body.to_string())
-                .tag("DDL")
-                .property("barrier", &label);
+            let mut message = self.copy(database, table, kind, sql, &label);
             if let Some(snapshot) = snapshot {
                 message = message.property("snapshot", &format!("{table}/{snapshot}"));
             }
             self.put(database, table, queue, message).await;
         }
+    }
+
+    fn copy(&self, database: &str, table: &str, kind: &str, sql: &str, label: &str) -> Message {
+        let body = json!({
+            "data": null, "database": database, "es": clock::wall_ms(), "gtid": self.hand.gtid(), "id": self.hand.next, "isDdl": true, "mysqlType": null,
+            "sqlType": null, "old": null, "pkNames": null, "sql": sql, "table": table, "ts": clock::wall_ms(), "type": kind,
+        });
+        Message::new("", body.to_string()).tag("DDL").property("barrier", label)
     }
 
     async fn put(&mut self, database: &str, table: &str, queue: u32, message: Message) {

@@ -31,6 +31,9 @@ pub struct RelayBenchArgs {
     /// Single-row commits a second.
     #[arg(long, default_value_t = 1000)]
     pub rate: u64,
+    /// Megabytes of one transaction, at the end; 0: none.
+    #[arg(long, default_value_t = 0)]
+    pub huge_mb: u64,
     /// Further lines of the relay's settings, `queue.batch_bytes_max=1048576`.
     #[arg(long)]
     pub set: Vec<String>,
@@ -61,7 +64,47 @@ pub async fn run(args: RelayBenchArgs) -> Result<()> {
     wait_until_through(std::slice::from_mut(&mut relay), &source, Duration::from_secs(30))?;
     relay.kill();
     backlog(&args, &stage, &source, &mut conn, &mut relay).await?;
-    delays(&args, &stage, &source, &relay).await
+    delays(&args, &stage, &source, &relay).await?;
+    if args.huge_mb > 0 {
+        huge(&args, &source, &mut conn, &mut relay).await?;
+    }
+    Ok(())
+}
+
+/// One transaction of so many megabytes, and the most memory that the relay had.
+async fn huge(
+    args: &RelayBenchArgs,
+    source: &Mysql,
+    conn: &mut mysql_async::Conn,
+    relay: &mut RelayProcess,
+) -> Result<()> {
+    conn.query_drop(format!(
+        "CREATE TABLE {SCHEMA}.huge (id INT PRIMARY KEY, body LONGTEXT)"
+    ))
+    .await?;
+    conn.query_drop("START TRANSACTION").await?;
+    for id in 0..args.huge_mb {
+        conn.query_drop(format!(
+            "INSERT INTO {SCHEMA}.huge VALUES ({id}, REPEAT('0123456789', 100000))"
+        ))
+        .await?;
+    }
+    conn.query_drop("COMMIT").await?;
+    let begun = Instant::now();
+    wait_until_through(std::slice::from_mut(relay), source, Duration::from_secs(300))?;
+    let pid = relay.pid().context("the relay does not run")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let most = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .context("read the relay's memory")?;
+    println!(
+        "huge         one transaction of {} MB is through {:.1} s after its commit; {}",
+        args.huge_mb,
+        begun.elapsed().as_secs_f64(),
+        most.replace('\t', " ")
+    );
+    Ok(())
 }
 
 async fn backlog(

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod ddl;
 pub mod drill;
 pub mod process;
 pub mod snapshot;
@@ -19,6 +20,8 @@ pub enum RelayCommand {
     Drill(drill::RelayDrillArgs),
     /// Copy a large table while it changes and relay and mirror are killed; the copy must end equal.
     Snapshot(snapshot::RelaySnapshotArgs),
+    /// Change a table's definition at random between changes of its rows, with kills.
+    Ddl(ddl::RelayDdlArgs),
     /// Measure: a backlog, and single commits.
     Bench(bench::RelayBenchArgs),
 }
@@ -31,6 +34,7 @@ pub async fn run(command: RelayCommand) -> anyhow::Result<()> {
     match command {
         RelayCommand::Drill(args) => drill::run(args).await,
         RelayCommand::Snapshot(args) => snapshot::run(args).await,
+        RelayCommand::Ddl(args) => ddl::run(args).await,
         RelayCommand::Bench(args) => bench::run(args).await,
     }
 }

@@ -47,6 +47,10 @@ async fn snapshot(args: RelaySnapshotArgs, stage: &Stage) -> Result<()> {
     let source = stage.mysql("source", &[])?;
     let copy = stage.mysql("copy", &["--skip-log-bin"])?;
     writer::prepare(&source.url()).await?;
+    // An account of its own, so that its locks can be told from those of the writers.
+    source.run(&format!(
+        "CREATE USER 'relay'@'%' IDENTIFIED BY 'relay'; GRANT REPLICATION SLAVE ON *.* TO 'relay'@'%'; GRANT SELECT ON {SCHEMA}.* TO 'relay'@'%'"
+    ))?;
     println!("filling {SCHEMA}.orders with {} rows …", args.rows);
     let mut conn = binlog_relay::mysql::connect(&source.url()).await?;
     // Beside the keys that the writers choose from, and without the journal.
@@ -60,7 +64,8 @@ async fn snapshot(args: RelaySnapshotArgs, stage: &Stage) -> Result<()> {
     }
     let writers = Writers::over(&source.url(), 8, args.rate, args.seed, args.rows);
     let begun = Instant::now();
-    let mut relay = RelayProcess::start(stage.folder(), "relay", &settings(stage, &source, true), &[])?;
+    let settings = settings(stage, &source, true).replace(&source.url(), &source.url_as("relay", "relay"));
+    let mut relay = RelayProcess::start(stage.folder(), "relay", &settings, &[])?;
     let mut mirror = relay.mirror(&copy.url(), &map())?;
     let mut rng = StdRng::seed_from_u64(args.seed);
     let bar = ProgressBar::new(args.rows);
@@ -73,8 +78,17 @@ async fn snapshot(args: RelaySnapshotArgs, stage: &Stage) -> Result<()> {
         .collect();
     moments.sort_unstable();
     let mut killed = 0;
+    let (mut looks, mut locks) = (0_u64, 0_u64);
     let deadline = Instant::now() + Duration::from_secs(600);
     loop {
+        let held: Option<u64> = conn
+            .query_first(
+                "SELECT COUNT(*) FROM information_schema.INNODB_TRX t JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id
+                 WHERE p.USER = 'relay' AND t.trx_rows_locked > 0",
+            )
+            .await?;
+        looks += 1;
+        locks += u64::from(held != Some(0));
         let status = relay.status();
         let copied = status.as_ref().ok().and_then(|s| s["copied"].as_u64()).unwrap_or(0);
         bar.set_position(copied.min(args.rows));
@@ -106,11 +120,14 @@ async fn snapshot(args: RelaySnapshotArgs, stage: &Stage) -> Result<()> {
         .query_first("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_time_max'")
         .await?;
     let (_, waited) = waited.context("read the longest wait for a lock")?;
+    ensure!(
+        looks > 0 && locks == 0,
+        "the relay held row locks in {locks} of {looks} looks"
+    );
     println!(
-        "{} rows copied in {seconds:.1} s under {:.0} changes a second, {killed} kills; longest wait for a row lock {waited} ms, slowest transaction {slowest:?}",
+        "{} rows copied in {seconds:.1} s under {:.0} changes a second, {killed} kills; the relay held no row lock in {looks} looks; writers waited for each other {waited} ms at most, slowest transaction {slowest:?}",
         args.rows,
         changes as f64 / seconds
     );
-    ensure!(waited <= 50, "a writer waited {waited} ms for a lock");
     equal(&source, &copy, Duration::from_secs(180)).await
 }
