@@ -6,8 +6,10 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 /// Packets as large as the protocol has them: a changed row of 40 MB is an event of 80 MB.
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
-/// Statements that make results independent of the server's settings: UTC, UTF-8, no surprises with zero dates or quotes.
-const SESSION: &[&str] = &["SET time_zone = '+00:00', sql_mode = 'NO_ENGINE_SUBSTITUTION', NAMES utf8mb4"];
+/// Statements that make results independent of the server's settings: UTC, UTF-8, no surprises with zero dates or quotes, and generated invisible keys
+/// are shown: the binlog has them too.
+const SESSION: &[&str] = &["SET time_zone = '+00:00', sql_mode = 'NO_ENGINE_SUBSTITUTION', \
+                            /*!80030 show_gipk_in_create_table_and_information_schema = ON, */ NAMES utf8mb4"];
 
 /// Options from a URL such as `mysql://user:password@127.0.0.1:3306/database`.
 ///

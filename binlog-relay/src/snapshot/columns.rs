@@ -337,3 +337,33 @@ impl RowValues for SelectedRow<'_> {
         Ok(Cell::Text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_binlog_does_not_say_is_left_out() {
+        for (data_type, declared, wanted) in [
+            ("tinyint", "tinyint(1)", "tinyint"),
+            ("int", "int(5) unsigned zerofill", "int unsigned"),
+            ("float", "float(7,3)", "float"),
+            ("double", "double(9,4) unsigned", "double unsigned"),
+            ("decimal", "decimal(8,2) unsigned zerofill", "decimal(8,2) unsigned"),
+            ("enum", "enum('int(5)',' zerofill')", "enum('int(5)',' zerofill')"),
+            ("year", "year(4)", "year"),
+        ] {
+            assert_eq!(normal_type(data_type, declared.to_owned()), wanted);
+        }
+        for (told, wanted) in [
+            ("000007.50", "7.50"),
+            ("000000.00", "0.00"),
+            ("0000", "0"),
+            ("-0.5", "-0.5"),
+            ("100", "100"),
+            ("", ""),
+        ] {
+            assert_eq!(without_zerofill(told.as_bytes()), wanted.as_bytes());
+        }
+    }
+}

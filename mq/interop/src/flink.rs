@@ -2,6 +2,7 @@
 
 use crate::{cache, cache_lock, finish_with_output, here, maven};
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,6 +21,9 @@ const ARTIFACTS: &[&str] = &[
 pub struct Flink {
     classpath: String,
 }
+
+/// Texts of a row's values.
+pub type Row = Vec<Option<String>>;
 
 /// A table for Flink SQL.
 pub struct Table<'a> {
@@ -44,21 +48,29 @@ impl Flink {
         })
     }
 
-    /// The rows of a table after all messages of a file (one JSON object on each line), in no order; each value as Flink's CAST AS STRING gives it.
-    pub fn final_rows(&self, file: &Path, table: &Table<'_>) -> Result<Vec<Vec<Option<String>>>> {
+    /// The rows of tables after all messages of a file (one JSON object on each line), by table and in no order; each value
+    /// as Flink's CAST AS STRING gives it.
+    pub fn final_rows(&self, file: &Path, tables: &[Table<'_>]) -> Result<BTreeMap<String, Vec<Row>>> {
         let mut command = Command::new("java");
         command.arg("-Xmx600m");
         // What Flink's own start script opens on Java 17.
         for package in ["lang", "net", "time", "util"] {
             command.arg(format!("--add-opens=java.base/java.{package}=ALL-UNNAMED"));
         }
-        command.args(["-cp", &self.classpath, "FinalTable"]);
-        command
-            .arg(file)
-            .args([table.name, table.columns, &table.key.join(",")]);
+        command.args(["-cp", &self.classpath, "FinalTable"]).arg(file);
+        for table in tables {
+            command.args([table.name, table.columns, &table.key.join(",")]);
+        }
         let printed = finish_with_output(&mut command, "run the job in Flink")?;
-        let rows = printed.lines().filter_map(|line| line.strip_prefix("ROW "));
-        rows.map(|line| line.split(' ').map(value).collect()).collect()
+        let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        for line in printed.lines().filter_map(|line| line.strip_prefix("ROW ")) {
+            let mut words = line.split(' ');
+            let table = words.next().unwrap_or_default().to_owned();
+            rows.entry(table)
+                .or_default()
+                .push(words.map(value).collect::<Result<_>>()?);
+        }
+        Ok(rows)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use binlog_relay_stage::{Mysql, Stage};
 use mq_cluster::{Programs, free_port};
-use mq_interop::flink::{Flink, Table};
+use mq_interop::flink::{Flink, Row, Table};
 use mq_interop::java::JavaClient;
 use mq_interop::run::Run;
 use std::process::{Child, Command, Stdio};
@@ -166,9 +166,10 @@ fn java_reads_the_messages_and_flink_makes_the_tables() {
     run.must_pass(&["bodies"], Duration::from_secs(120)).unwrap();
     println!("  read after {} s", began.elapsed().as_secs());
 
+    let mut tables = flink.final_rows(&bodies, &[ORDERS, ITEMS]).unwrap();
     for table in [ORDERS, ITEMS] {
         let columns = columns_of(&source, table.name);
-        let mut got = flink.final_rows(&bodies, &table).unwrap();
+        let mut got = tables.remove(table.name).unwrap_or_default();
         let mut wanted = rows_of(&source, table.name, &columns);
         // The first column is a key, and its text is the same on both sides.
         got.sort();
@@ -193,13 +194,9 @@ fn java_reads_the_messages_and_flink_makes_the_tables() {
                 );
             }
         }
-        println!(
-            "  {}: {} rows are equal, after {} s",
-            table.name,
-            got.len(),
-            began.elapsed().as_secs()
-        );
+        println!("  {}: {} rows are equal", table.name, got.len());
     }
+    println!("  judged after {} s", began.elapsed().as_secs());
 }
 
 fn number(text: &Option<String>) -> Option<f64> {
@@ -221,7 +218,7 @@ fn columns_of(source: &Mysql, table: &str) -> Vec<(String, String)> {
 }
 
 /// The source's rows, as texts.
-fn rows_of(source: &Mysql, table: &str, columns: &[(String, String)]) -> Vec<Vec<Option<String>>> {
+fn rows_of(source: &Mysql, table: &str, columns: &[(String, String)]) -> Vec<Row> {
     let text = |(name, kind): &(String, String)| {
         // Of an ENUM the messages have the index.
         let value = if kind == "enum" {
