@@ -55,7 +55,7 @@ pub enum Command {
         #[command(flatten)]
         file: File,
         /// Server of the copy, mysql://user:password@host:port
-        #[arg(long, env = "RELAY_TARGET")]
+        #[arg(long, env = "BINLOG_RELAY_TARGET")]
         target: String,
         /// Database of the copy where the mirror keeps its position
         #[arg(long, default_value = "forebay_mirror")]
@@ -70,7 +70,7 @@ pub enum Command {
         #[command(flatten)]
         file: File,
         /// Server of the copy, mysql://user:password@host:port
-        #[arg(long, env = "RELAY_TARGET")]
+        #[arg(long, env = "BINLOG_RELAY_TARGET")]
         target: String,
         /// Database of the copy where the mirror keeps its position
         #[arg(long, default_value = "forebay_mirror")]

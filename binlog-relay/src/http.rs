@@ -7,8 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use mq_base::env::clock;
 use mq_base::stop::Stop;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 #[derive(Clone)]
@@ -49,10 +51,10 @@ async fn snapshot(
     Json(tables): Json<Vec<String>>,
 ) -> (StatusCode, Json<serde_json::Value>) {
     let (reply, answer) = oneshot::channel();
-    let sent = shared.wishes.send(Wish::Snapshot(tables, reply)).await;
-    match (sent, answer.await) {
-        (Ok(()), Ok(Ok(tables))) => (StatusCode::ACCEPTED, Json(serde_json::json!({ "copying": tables }))),
-        (Ok(()), Ok(Err(why))) => (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": why }))),
+    let sent = shared.wishes.try_send(Wish::Snapshot(tables, reply));
+    match (sent, clock::timeout(Duration::from_secs(5), answer).await) {
+        (Ok(()), Ok(Ok(Ok(tables)))) => (StatusCode::ACCEPTED, Json(serde_json::json!({ "copying": tables }))),
+        (Ok(()), Ok(Ok(Err(why)))) => (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": why }))),
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(serde_json::json!({ "error": "the relay is not active" })),

@@ -28,7 +28,7 @@ A minimal relay.toml:
   name = \"shop\"
   http = \"127.0.0.1:9480\"
   [source]
-  url = \"mysql://repl:secret@127.0.0.1:3306\"     # or RELAY_SOURCE__URL in the environment
+  url = \"mysql://repl:secret@127.0.0.1:3306\"     # or BINLOG_RELAY__SOURCE__URL in the environment
   [queue]
   namesrv = \"127.0.0.1:9876\"
   [[tables]]

@@ -70,6 +70,10 @@ pub struct Limits {
     pub message_rows_max: usize,
 }
 
+/// Longest JSON of one row's message: all its pieces are in one batch, and a broker takes 16 MiB at once.
+const BODY_BYTES_MAX: usize = 12 << 20;
+/// About what a message has besides its body: properties, layout of the batch.
+const OVERHEAD_BYTES: usize = 250;
 /// After so many bytes of rows a message is closed.
 const GATHER_BYTES: usize = 128 << 10;
 
@@ -83,6 +87,8 @@ pub struct Writer {
     counts: BTreeMap<(Arc<str>, u32), u32>,
     bytes: usize,
     rows: u64,
+    /// What could not be written, to be told at the next chance.
+    refused: Option<anyhow::Error>,
 }
 
 /// A message that rows are added to.
@@ -93,6 +99,7 @@ struct Open {
     rows: usize,
     changed: Vec<bool>,
     hex: Vec<usize>,
+    old_hex: Vec<usize>,
     data: Vec<u8>,
     old: Vec<u8>,
     snapshot: Option<Arc<str>>,
@@ -142,6 +149,7 @@ impl Writer {
             counts: BTreeMap::new(),
             bytes: 0,
             rows: 0,
+            refused: None,
         }
     }
 
@@ -180,7 +188,7 @@ impl Writer {
         }
         let mut open = self.open.remove(&place).unwrap_or_else(|| Open::of(&row, changed));
         let (data_bytes, old_bytes) = (open.data.len(), open.old.len());
-        let mut hex = Vec::new();
+        let (mut hex, mut old_hex) = (Vec::new(), Vec::new());
         if open.rows > 0 {
             open.data.push(b',');
         }
@@ -190,11 +198,12 @@ impl Writer {
                 open.old.push(b',');
             }
             let wanted = |number: usize| changed.get(number).copied().unwrap_or(true);
-            row.shape.write_row(before, wanted, &mut open.old, &mut hex)?;
+            row.shape.write_row(before, wanted, &mut open.old, &mut old_hex)?;
         }
         hex.sort_unstable();
-        if open.rows > 0 && hex != open.hex {
-            // The list of hex columns holds for all rows of a message: this one begins another.
+        old_hex.sort_unstable();
+        if open.rows > 0 && (hex != open.hex || old_hex != open.old_hex) {
+            // The lists of hex columns hold for all rows of a message: this one begins another.
             let mut next = Open::of(&row, changed);
             next.data.extend_from_slice(&open.data[data_bytes + 1..]);
             open.data.truncate(data_bytes);
@@ -208,6 +217,7 @@ impl Writer {
             self.bytes -= data_bytes + old_bytes;
         }
         open.hex = hex;
+        open.old_hex = old_hex;
         open.rows += 1;
         self.rows += 1;
         self.bytes += open.data.len() + open.old.len();
@@ -262,32 +272,49 @@ impl Writer {
     }
 
     /// Closes what is open and hands everything out.
-    pub fn cut(&mut self) -> Cut {
+    ///
+    /// # Errors
+    /// A row is too long to travel.
+    pub fn cut(&mut self) -> Result<Cut> {
         self.close_all();
-        Cut {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        Ok(Cut {
             messages: std::mem::take(&mut self.done),
             counts: std::mem::take(&mut self.counts),
             rows: std::mem::take(&mut self.rows),
             bytes: std::mem::take(&mut self.bytes),
-        }
+        })
     }
 
     fn close_all(&mut self) {
-        while let Some((place, _)) = self.open.first_key_value() {
-            let place = place.clone();
+        // As near to the order of the source as messages of several rows can be.
+        let mut places: Vec<(u64, (Arc<str>, u32))> =
+            self.open.iter().map(|(p, open)| (open.first_row, p.clone())).collect();
+        places.sort_unstable();
+        for (_, place) in places {
             self.close(&place);
         }
     }
 
     fn close(&mut self, place: &(Arc<str>, u32)) {
-        if let Some(open) = self.open.remove(place) {
-            // Without a link there is nothing that could be refused.
-            let _ = self.finish(place, open, None);
+        if let Some(open) = self.open.remove(place)
+            && let Err(error) = self.finish(place, open, None)
+        {
+            self.refused.get_or_insert(error);
         }
     }
 
     fn finish(&mut self, place: &(Arc<str>, u32), open: Open, link: Option<(&'static str, &str)>) -> Result<()> {
         let body = self.body(&open);
+        ensure!(
+            body.len() <= BODY_BYTES_MAX,
+            "{}: a row of {} bytes as JSON is longer than the {BODY_BYTES_MAX} that can travel",
+            open.shape.name,
+            body.len()
+        );
+        self.bytes += body.len() - open.data.len() - open.old.len() + OVERHEAD_BYTES;
         let pieces = body.len().div_ceil(self.limits.message_bytes_max).max(1);
         let body = Bytes::from(body);
         let step = body.len().div_ceil(pieces);
@@ -350,16 +377,7 @@ impl Writer {
         body.extend_from_slice(b",\"gtid\":\"");
         body.extend_from_slice(self.origin.gtid_set.as_bytes());
         body.push(b'"');
-        if !open.hex.is_empty() {
-            body.extend_from_slice(b",\"hex\":[");
-            for (i, column) in open.hex.iter().enumerate() {
-                if i > 0 {
-                    body.push(b',');
-                }
-                body.extend_from_slice(shape.label(*column));
-            }
-            body.push(b']');
-        }
+        put_names(&mut body, b",\"hex\":[", shape, &open.hex);
         body.extend_from_slice(b",\"id\":");
         body.extend_from_slice(number.format(self.next_id).as_bytes());
         body.extend_from_slice(shape.types_old.as_bytes());
@@ -371,12 +389,24 @@ impl Writer {
             }
             _ => body.extend_from_slice(b"null"),
         }
+        put_names(&mut body, b",\"oldHex\":[", shape, &open.old_hex);
         body.extend_from_slice(shape.keys_table_ts.as_bytes());
         body.extend_from_slice(number.format(clock::wall_ms()).as_bytes());
         body.extend_from_slice(b",\"type\":\"");
         body.extend_from_slice(open.kind.name().as_bytes());
         body.extend_from_slice(b"\"}");
         body
+    }
+}
+
+/// A field with names of columns; none if there are no names.
+fn put_names(body: &mut Vec<u8>, field: &[u8], shape: &Shape, columns: &[usize]) {
+    for (i, column) in columns.iter().enumerate() {
+        body.extend_from_slice(if i == 0 { field } else { b"," });
+        body.extend_from_slice(shape.label(*column));
+    }
+    if !columns.is_empty() {
+        body.push(b']');
     }
 }
 
@@ -389,6 +419,7 @@ impl Open {
             rows: 0,
             changed: changed.to_vec(),
             hex: Vec::new(),
+            old_hex: Vec::new(),
             data: Vec::new(),
             old: Vec::new(),
             snapshot: row.snapshot.cloned(),

@@ -6,12 +6,12 @@
 
 use crate::message::{Limits, Row};
 use crate::position::{Position, SnapshotState};
-use crate::route::Routes;
+use crate::route::{Route, Routes};
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::sink::{self, Batch, SinkError, Topics};
 use crate::snapshot::Window;
-use crate::snapshot::columns::SelectedRow;
+use crate::snapshot::columns::{Columns, SelectedRow};
 use crate::snapshot::reader::{self, Delivery, Note, Outcome, What};
 use crate::source::checks::{self, Report};
 use crate::source::{EventStream, SourceError, watch};
@@ -19,6 +19,8 @@ use crate::status::Status;
 use crate::translate::{self, Translator};
 use crate::{lease, message, mysql};
 use anyhow::{Context, Result, anyhow};
+use binlog_relay_event::header::{self, EventHeader};
+use binlog_relay_event::payload::TransactionPayload;
 use mq_base::env::{clock, task};
 use mq_base::stop::Stop;
 use mq_client::{AtomicProducer, ClientConfig, ClientInstance};
@@ -35,6 +37,10 @@ const PULSE: Duration = Duration::from_millis(500);
 const BACK_OFF: [u64; 5] = [50, 100, 250, 500, 1000];
 /// Events that are taken without looking at anything else.
 const EVENTS_AT_ONCE: usize = 512;
+/// Longest event that a server writes.
+const EVENT_BYTES_MAX: usize = 1 << 30;
+/// A table without a key is copied in one batch; a broker takes 16 MiB at once.
+const WHOLE_BYTES_MAX: usize = 12 << 20;
 
 /// What another task may ask of the running relay.
 pub enum Wish {
@@ -123,6 +129,8 @@ struct Relay<'a> {
     /// A delivery of the snapshot's reader that waits for the stream.
     waiting: Option<(Box<Delivery>, oneshot::Sender<Outcome>)>,
     pulse: clock::Timer,
+    /// The table that was read last, so that one that cannot be read does not keep the others waiting.
+    last_read: String,
 }
 
 impl<'a> Relay<'a> {
@@ -140,7 +148,7 @@ impl<'a> Relay<'a> {
         let kept = kept.map(Position::decode).transpose()?;
         let report = ask_source(settings, &routes).await?;
         let position = start(kept, copy_again, &report, settings);
-        look_again(settings, &position.gtids).await?;
+        patiently_look(settings, &translate::held(&position)).await?;
         status.appended(position.gtids.to_string(), 0);
         status
             .estimated
@@ -169,6 +177,7 @@ impl<'a> Relay<'a> {
             status,
             waiting: None,
             pulse: clock::Timer::at(clock::now() + PULSE),
+            last_read: String::new(),
         })
     }
 
@@ -228,6 +237,11 @@ impl<'a> Relay<'a> {
                         failures = 0;
                     }
                     tracing::warn!("{why}; connecting again");
+                    // A stand-by must not think that we are gone.
+                    match self.cut().await {
+                        Ok(()) | Err(Break::Source(_)) => {}
+                        Err(Break::End(end)) => return Err(end),
+                    }
                     self.status.state("connecting");
                     let pause = BACK_OFF[failures.min(BACK_OFF.len() - 1)];
                     failures += 1;
@@ -236,13 +250,9 @@ impl<'a> Relay<'a> {
                         () = stop.wait() => return Ok(()),
                     }
                     // The server may be another one by now, or another than it was.
-                    match clock::timeout(
-                        Duration::from_secs(5),
-                        look_again(self.settings, self.translator.complete()),
-                    )
-                    .await
-                    {
-                        Ok(Err(SourceError::Lost(_))) | Err(_) => {}
+                    let held = self.translator.held();
+                    match clock::timeout(Duration::from_secs(10), look_again(self.settings, &held)).await {
+                        Ok(Err(SourceError::Lost(_))) | Err(_) => continue,
                         Ok(Err(stop)) => return Err(End::Failed(anyhow!(stop))),
                         Ok(Ok(())) => {}
                     }
@@ -292,9 +302,7 @@ impl<'a> Relay<'a> {
                 Some(note) = notes.recv() => self.note(note),
                 Some(wish) = wishes.recv() => self.wish(wish),
                 () = std::future::poll_fn(|cx| self.pulse.poll(cx)) => {
-                    if self.translator.is_between() {
-                        self.cut().await?;
-                    }
+                    self.cut().await?;
                     self.pulse.reset(clock::now() + PULSE);
                 }
             }
@@ -303,16 +311,34 @@ impl<'a> Relay<'a> {
     }
 
     async fn take(&mut self, event: &crate::source::RawEvent, stream: &mut EventStream) -> Result<(), Break> {
-        let inside = self
-            .translator
-            .event(event.kind(), event.body(), &mut self.topics)
-            .await?;
-        if inside > 0 {
-            stream.skip(inside);
+        if event.kind() != header::TRANSACTION_PAYLOAD {
+            self.translator
+                .event(event.kind(), event.body(), &mut self.topics)
+                .await?;
+            return self.cut_if_due().await;
         }
+        // The library would inflate it too, but says nothing when that fails.
+        let damaged =
+            |error: binlog_relay_event::Error| SourceError::Lost(format!("a compressed transaction: {error}"));
+        let payload = TransactionPayload::parse(event.body()).map_err(damaged)?;
+        let mut events = payload.events(EVENT_BYTES_MAX).map_err(damaged)?;
+        let mut count = 0;
+        while let Some(inside) = events.next_event().map_err(damaged)? {
+            let (header, body) = EventHeader::parse(inside).map_err(damaged)?;
+            self.translator.event(header.kind, body, &mut self.topics).await?;
+            self.cut_if_due().await?;
+            count += 1;
+        }
+        stream.skip(count);
+        Ok(())
+    }
+
+    /// Cuts when the queue is ready for a whole transaction, when enough is gathered, and when nothing was said for a while.
+    async fn cut_if_due(&mut self) -> Result<(), Break> {
         let enough = self.translator.bytes() >= self.settings.queue.batch_bytes_max;
         let ready = self.translator.is_between() && self.batches.capacity() == BATCHES_WAITING;
-        if enough || (ready && !self.translator.is_empty()) {
+        let late = clock::now() >= self.pulse.deadline();
+        if enough || late || (ready && !self.translator.is_empty()) {
             self.cut().await?;
         }
         Ok(())
@@ -361,13 +387,19 @@ impl<'a> Relay<'a> {
     fn note(&mut self, note: Note) {
         match note {
             Note::Next(reply) => {
-                let next = self
+                let mut wanted = self
                     .translator
                     .snapshots()
                     .iter()
-                    .find(|(_, state)| !matches!(state, SnapshotState::Done(_)));
+                    .filter(|(_, state)| !matches!(state, SnapshotState::Done(_)));
+                let next = wanted
+                    .clone()
+                    .find(|(name, _)| **name > self.last_read)
+                    .or_else(|| wanted.next());
+                let next = next.map(|(name, state)| (name.clone(), state.clone()));
+                self.last_read = next.as_ref().map_or_else(String::new, |(name, _)| name.clone());
                 // A receiver that is gone has no use for an answer.
-                let _ = reply.send(next.map(|(name, state)| (name.clone(), state.clone())));
+                let _ = reply.send(next);
             }
             Note::Open(table, reply) => {
                 self.translator.window = Some(Window::new(&table));
@@ -393,7 +425,15 @@ impl<'a> Relay<'a> {
             .filter(|name| wanted.iter().any(|w| w == "--all" || w == name))
             .collect();
         for name in &chosen {
-            self.translator.snapshots().insert(name.clone(), SnapshotState::Again);
+            let state = self
+                .translator
+                .snapshots()
+                .entry(name.clone())
+                .or_insert(SnapshotState::Again);
+            // What was never copied is still to come anyway.
+            if *state != SnapshotState::Wanted {
+                *state = SnapshotState::Again;
+            }
         }
         let _ = reply.send(Ok(chosen));
     }
@@ -416,6 +456,65 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// A table without a key: definition, rows and end in one batch, if nothing changed in the window.
+    #[allow(clippy::too_many_arguments)] // What `write` has found out already.
+    async fn write_whole(
+        &mut self,
+        name: &str,
+        place: (&Arc<str>, u32),
+        names: (&str, &str),
+        route: &Route,
+        columns: &Columns,
+        (sql, rows): (&str, &[Vec<mysql_async::Value>]),
+        window: &Window,
+    ) -> Result<Outcome, Break> {
+        if window.is_touched() {
+            return Ok(Outcome::Spoiled);
+        }
+        self.translator
+            .snapshot_barrier(place, names, "CREATE", sql, &format!("{}/begin", names.1))?;
+        let texts: Vec<_> = columns.all.iter().map(|column| column.text.clone()).collect();
+        let shape = Arc::new(Shape::new(
+            names.0,
+            names.1,
+            &texts,
+            Vec::new(),
+            &self.routes,
+            route,
+            place.1,
+        )?);
+        let mark: Arc<str> = format!("{}/1", names.1).into();
+        for (number, row) in rows.iter().enumerate() {
+            self.translator.snapshot_row(Row {
+                shape: &shape,
+                queue: 0,
+                kind: message::Kind::Insert,
+                image: &SelectedRow { columns, row },
+                old: None,
+                number: number as u64,
+                link: None,
+                snapshot: Some(&mark),
+            })?;
+        }
+        if self.translator.bytes() > WHOLE_BYTES_MAX {
+            return Err(Break::Source(SourceError::stop(
+                format!(
+                    "{name} has no primary key and {} bytes of rows, more than one batch takes",
+                    self.translator.bytes()
+                ),
+                "Give it a primary key, or take it out of the rules",
+            )));
+        }
+        self.translator
+            .snapshot_barrier(place, names, "QUERY", "", &format!("{}/end", names.1))?;
+        tracing::info!(table = name, rows = rows.len(), "copied");
+        self.translator
+            .snapshots()
+            .insert(name.to_owned(), SnapshotState::Done(rows.len() as u64));
+        self.cut().await?;
+        Ok(Outcome::Written)
+    }
+
     async fn write(&mut self, delivery: Delivery, window: &Window) -> Result<Outcome, Break> {
         let name = format!("{}.{}", delivery.name.0, delivery.name.1);
         let Some(state) = self.translator.snapshots().get(&name).cloned() else {
@@ -428,9 +527,25 @@ impl<'a> Relay<'a> {
         let topic: Arc<str> = route.topic.as_str().into();
         let names = (delivery.name.0.as_str(), delivery.name.1.as_str());
         let (rows, last) = match delivery.what {
+            // A DROP would have taken the state away before the stream came to this place.
             What::Gone => {
-                self.translator.snapshots().remove(&name);
-                return Ok(Outcome::Written);
+                return Err(Break::Source(SourceError::stop(
+                    format!("{name} cannot be read any more, and was not dropped"),
+                    "Grant SELECT on it again, or take it out of the rules; then start the relay again",
+                )));
+            }
+            What::Whole(sql, rows) => {
+                return self
+                    .write_whole(
+                        &name,
+                        (&topic, queues),
+                        names,
+                        &route,
+                        &delivery.columns,
+                        (&sql, &rows),
+                        window,
+                    )
+                    .await;
             }
             What::Begin(sql) => {
                 let mark = format!("{}/begin", names.1);
@@ -456,9 +571,6 @@ impl<'a> Relay<'a> {
             return Ok(Outcome::Spoiled);
         };
         let columns = &delivery.columns;
-        if columns.key.is_empty() && window.is_touched() {
-            return Ok(Outcome::Spoiled);
-        }
         let texts: Vec<_> = columns.all.iter().map(|column| column.text.clone()).collect();
         let shape = Shape::new(
             names.0,
@@ -476,7 +588,7 @@ impl<'a> Relay<'a> {
         for row in &rows {
             let values = SelectedRow { columns, row };
             shape.write_key(&values, &mut key, &mut text)?;
-            if !window.is_struck(&key) || key.is_empty() {
+            if !window.is_struck(&key) {
                 self.translator.snapshot_row(Row {
                     shape: &shape,
                     queue: shape.queue(&key),
@@ -489,8 +601,7 @@ impl<'a> Relay<'a> {
                 })?;
                 written += 1;
             }
-            // A table without a key cannot be gone on with: its one chunk is in one batch.
-            if self.translator.bytes() >= self.settings.queue.batch_bytes_max && !columns.key.is_empty() {
+            if self.translator.bytes() >= self.settings.queue.batch_bytes_max {
                 let place = SnapshotState::Running {
                     chunk,
                     rows: written,
@@ -501,7 +612,7 @@ impl<'a> Relay<'a> {
                 self.translator.outside();
             }
         }
-        if let Some(row) = rows.last().filter(|_| !columns.key.is_empty()) {
+        if let Some(row) = rows.last() {
             after = Some(columns.key_texts(row)?);
         }
         let state = match last {
@@ -521,6 +632,20 @@ impl<'a> Relay<'a> {
         self.translator.snapshots().insert(name, state);
         self.cut().await?;
         Ok(Outcome::Written)
+    }
+}
+
+/// Looks until the source answers, for a minute.
+async fn patiently_look(settings: &Settings, ours: &crate::gtid::GtidSet) -> Result<()> {
+    let deadline = clock::now() + Duration::from_secs(60);
+    loop {
+        match look_again(settings, ours).await {
+            Err(SourceError::Lost(why)) if clock::now() < deadline => {
+                tracing::warn!("{why}; trying again");
+                clock::sleep(Duration::from_millis(500)).await;
+            }
+            outcome => return Ok(outcome?),
+        }
     }
 }
 

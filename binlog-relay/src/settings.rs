@@ -1,4 +1,4 @@
-//! Settings: a TOML file, then environment variables (`RELAY_SOURCE__URL`), then flags. Read raw, then checked; an unknown key is an error.
+//! Settings: a TOML file, then environment variables (`BINLOG_RELAY__SOURCE__URL`), then flags. Read raw, then checked; an unknown key is an error.
 
 use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
@@ -90,7 +90,7 @@ pub struct Rule {
 }
 
 /// How a column is masked.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mask {
     /// Regular expression over the column's name.
@@ -100,6 +100,16 @@ pub struct Mask {
     /// Secret that goes into the hash, so that guesses cannot be tried.
     #[serde(default)]
     pub salt: String,
+}
+
+// The salt is a secret.
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mask")
+            .field("columns", &self.columns)
+            .field("with", &self.with)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What stands in a masked column.
@@ -165,8 +175,8 @@ impl Settings {
         let raw = config::Config::builder()
             .add_source(config::File::from(file).format(config::FileFormat::Toml))
             .add_source(
-                config::Environment::with_prefix("RELAY")
-                    .prefix_separator("_")
+                config::Environment::with_prefix("BINLOG_RELAY")
+                    .prefix_separator("__")
                     .separator("__"),
             )
             .build()

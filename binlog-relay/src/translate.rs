@@ -13,19 +13,16 @@ use crate::snapshot::Window;
 use crate::source::SourceError;
 use anyhow::{Context, Result, anyhow, bail};
 use binlog_relay_event::gtid::GtidEvent;
+use binlog_relay_event::header;
 use binlog_relay_event::query::QueryEvent;
 use binlog_relay_event::rows::{self, ColumnPlan, Plan, RowReader, RowsEvent, RowsKind, TextPolicy};
 use binlog_relay_event::table::TableMap;
 use binlog_relay_event::text::Written;
-use binlog_relay_event::{header, payload};
 use bytes::Bytes;
 use mq_base::env::clock;
 use mq_client::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// Longest event that a server writes.
-const EVENT_BYTES_MAX: usize = 1 << 30;
 
 /// What the state machine needs to know of its relay.
 pub struct Options {
@@ -149,7 +146,7 @@ impl Translator {
     /// Goes on from a position; `batch` is the number that the next batch will have.
     pub fn new(options: Options, position: Position, batch: u64) -> Translator {
         Translator {
-            seen: position.gtids.clone(),
+            seen: held(&position),
             writer: Writer::new(options.limits, position.next_id),
             options,
             position,
@@ -166,6 +163,11 @@ impl Translator {
     /// Where the stream has to begin.
     pub fn wanted_from(&self) -> &Position {
         &self.position
+    }
+
+    /// Everything that is in the queue, a half written transaction too.
+    pub fn held(&self) -> crate::gtid::GtidSet {
+        held(&self.position)
     }
 
     /// Complete transactions and the one at hand: everything that has been looked at.
@@ -198,28 +200,13 @@ impl Translator {
         self.writer.is_empty() && self.transactions == 0
     }
 
-    /// Takes one event, whose checksum has been verified. Answers how many events a compressed transaction held.
+    /// Takes one event, whose checksum has been verified; of a compressed transaction, one of the events in it.
     ///
     /// # Errors
     /// [`SourceError::Stop`]: the event is one that the relay does not support, or cannot read. Nothing of it was taken.
-    pub async fn event(&mut self, kind: u8, body: &[u8], topics: &mut Topics) -> Result<usize, SourceError> {
-        if kind == header::TRANSACTION_PAYLOAD {
-            let inside = self.payload(body, topics).await;
-            return inside.map_err(|error| self.refuse(&error));
-        }
+    pub async fn event(&mut self, kind: u8, body: &[u8], topics: &mut Topics) -> Result<(), SourceError> {
         let taken = self.plain(kind, body, topics).await;
-        taken.map(|()| 0).map_err(|error| self.refuse(&error))
-    }
-
-    async fn payload(&mut self, body: &[u8], topics: &mut Topics) -> Result<usize> {
-        let mut events = payload::TransactionPayload::parse(body)?.events(EVENT_BYTES_MAX)?;
-        let mut count = 0;
-        while let Some(event) = events.next_event()? {
-            let (header, body) = header::EventHeader::parse(event)?;
-            self.plain(header.kind, body, topics).await?;
-            count += 1;
-        }
-        Ok(count)
+        taken.map_err(|error| self.refuse(&error))
     }
 
     async fn plain(&mut self, kind: u8, body: &[u8], topics: &mut Topics) -> Result<()> {
@@ -392,7 +379,12 @@ impl Translator {
             let transaction = self.transaction.as_mut().context("a row outside of a transaction")?;
             let number = transaction.rows;
             transaction.rows += 1;
-            if number >= transaction.skip && forward {
+            if number < transaction.skip || !forward {
+                // Not written now: what a window has read may be older than what was written before, or be made from it twice.
+                if let Some(window) = &mut self.window {
+                    window.pass(&table.shape.name, number < transaction.skip);
+                }
+            } else {
                 done = self.one_row(event.kind, &table, number, (&before, &after), &mut buffers);
             }
         }
@@ -552,13 +544,14 @@ impl Translator {
         if affected.is_empty() {
             return Ok(());
         }
-        self.keep_snapshots_true(statement, &names);
+        self.keep_snapshots_true(sql, statement, &names);
+        // It counts as a row: of CREATE … SELECT it may be in the queue while its rows are not.
         let transaction = self
             .transaction
-            .as_ref()
+            .as_mut()
             .context("a DDL statement outside of a transaction")?;
-        if transaction.skip > 0 {
-            // Only CREATE … SELECT has rows behind its statement: the barrier is in the queue already.
+        transaction.rows += 1;
+        if transaction.rows <= transaction.skip {
             return Ok(());
         }
         self.announce()?;
@@ -581,7 +574,7 @@ impl Translator {
     }
 
     /// New tables need no copy, dropped ones none any more; one that comes in under a captured name has to be copied.
-    fn keep_snapshots_true(&mut self, statement: &ddl::Statement, names: &[(String, String)]) {
+    fn keep_snapshots_true(&mut self, sql: &str, statement: &ddl::Statement, names: &[(String, String)]) {
         let captured = |name: &(String, String)| self.options.routes.find(&name.0, &name.1).is_some();
         let key = |name: &(String, String)| format!("{}.{}", name.0, name.1);
         match statement.kind {
@@ -599,6 +592,19 @@ impl Translator {
                 }
             }
             Statement::Rename | Statement::Alter => {
+                // Rows move without row events.
+                if sql.to_ascii_uppercase().contains("EXCHANGE") {
+                    for name in names.iter().filter(|name| captured(name)) {
+                        self.position.snapshots.insert(key(name), SnapshotState::Again);
+                    }
+                    return;
+                }
+                // The order of the key may be another now: the copy begins anew.
+                if let [name] = names
+                    && let Some(state @ SnapshotState::Running { .. }) = self.position.snapshots.get_mut(&key(name))
+                {
+                    *state = SnapshotState::Again;
+                }
                 for pair in names.chunks_exact(2) {
                     let state = self.position.snapshots.remove(&key(&pair[0]));
                     if captured(&pair[1]) {
@@ -660,7 +666,7 @@ impl Translator {
     /// # Errors
     /// The position is too long.
     pub fn cut(&mut self) -> Result<Batch> {
-        let cut = self.writer.cut();
+        let cut = self.writer.cut()?;
         self.position.next_id = self.writer.next_id();
         if let Some(transaction) = &mut self.transaction {
             // Rows that were there before count on; with none there is nothing half done.
@@ -723,11 +729,11 @@ impl Translator {
     /// The stream is asked for anew: what is half read comes again from its beginning. Only right after a cut.
     pub fn restart(&mut self) {
         self.transaction = None;
-        self.seen = self.position.gtids.clone();
+        self.seen = held(&self.position);
         self.tables.clear();
     }
 
-    fn refuse(&self, error: &anyhow::Error) -> SourceError {
+    pub(crate) fn refuse(&self, error: &anyhow::Error) -> SourceError {
         let place = match &self.transaction {
             Some(transaction) => format!("in transaction {}", transaction.text),
             None => format!("after {}", self.position.gtids),
@@ -737,6 +743,17 @@ impl Translator {
             "Nothing was skipped. Mend the cause, or take the table out of the rules; then start the relay again",
         )
     }
+}
+
+/// Complete transactions, and the one that is in the queue in part.
+pub fn held(position: &Position) -> crate::gtid::GtidSet {
+    let mut held = position.gtids.clone();
+    if let Some(partial) = &position.partial
+        && let Ok(partial) = crate::gtid::GtidSet::parse(&partial.gtid)
+    {
+        held.add_all(&partial);
+    }
+    held
 }
 
 /// The key as a JSON array of texts.
@@ -750,8 +767,7 @@ fn key_text(shape: &Shape, row: &impl RowValues) -> Result<String> {
     Ok(serde_json::Value::from(parts).to_string())
 }
 
-/// Enough of a statement to recognise it; values may be secret, so no more than that.
+/// Its first word: what follows may be secret.
 fn head(sql: &str) -> &str {
-    let end = sql.char_indices().nth(24).map_or(sql.len(), |(at, _)| at);
-    &sql[..end]
+    sql.split_whitespace().next().unwrap_or_default()
 }

@@ -47,6 +47,15 @@ impl Window {
         }
     }
 
+    /// Notes that a row changed and was not written now. If it had been written before, by an interrupted transaction, nobody knows which keys
+    /// those were.
+    pub fn pass(&mut self, table: &str, written_before: bool) {
+        if table == self.table {
+            self.touched = true;
+            self.spoiled |= written_before;
+        }
+    }
+
     /// Notes that the definition of a table changed.
     pub fn spoil(&mut self, table: &str) {
         self.spoiled |= table == self.table;

@@ -43,6 +43,8 @@ pub struct Delivery {
 pub enum What {
     /// The beginning: the table's definition.
     Begin(String),
+    /// A table without a key, whole: its definition and all its rows.
+    Whole(String, Vec<Vec<Value>>),
     /// Rows; whether they are the last.
     Rows(Vec<Vec<Value>>, bool),
     /// The table is not there any more.
@@ -132,7 +134,7 @@ async fn step(
         ),
         Err(error) => return Err(error),
     };
-    if columns.key.is_empty() && matches!(what, What::Rows(..)) {
+    if matches!(what, What::Whole(..)) {
         clock::sleep(SETTLE).await;
     }
     let high: String = conn
@@ -162,22 +164,26 @@ async fn read(
     state: &SnapshotState,
 ) -> Result<(Columns, What)> {
     let columns = Columns::read(conn, name.0, name.1).await?;
-    let SnapshotState::Running { after, .. } = state else {
+    let running = match state {
+        SnapshotState::Running { after, .. } if !columns.key.is_empty() => Some(after),
+        _ => None,
+    };
+    let Some(after) = running else {
         let definition: Option<(String, String)> = conn
             .query_first(format!("SHOW CREATE TABLE {}.{}", quoted(name.0), quoted(name.1)))
             .await?;
         let (_, sql) = definition.context("read the table's definition")?;
-        return Ok((columns, What::Begin(sql)));
-    };
-    if columns.key.is_empty() {
+        if !columns.key.is_empty() {
+            return Ok((columns, What::Begin(sql)));
+        }
         let rows = columns.select(conn, name, None, KEYLESS_ROWS_MAX + 1).await?;
         if rows.len() > KEYLESS_ROWS_MAX as usize {
             bail!(
                 "it has no primary key and more than {KEYLESS_ROWS_MAX} rows; give it a key, or take it out of the rules"
             );
         }
-        return Ok((columns, What::Rows(rows, true)));
-    }
+        return Ok((columns, What::Whole(sql, rows)));
+    };
     let after = after.as_ref().map(|texts| columns.key_from_texts(texts)).transpose()?;
     let rows = columns.select(conn, name, after.as_deref(), options.chunk_rows).await?;
     let last = rows.len() < options.chunk_rows as usize;

@@ -89,7 +89,7 @@ async fn storm(args: RelayDdlArgs, stage: &Stage) -> Result<()> {
         args.alters, args.kills
     );
     ensure!(
-        rows > 0 && barriers as u32 >= args.alters,
+        rows > 0 && barriers as u32 == args.alters + 1,
         "not everything was examined"
     );
     equal(&source, &copy, Duration::from_secs(90)).await
@@ -100,7 +100,8 @@ async fn names(instance: &ClientInstance) -> Result<(u64, u64, usize)> {
     let (mut rows, mut values, mut barriers) = (0, 0, BTreeSet::new());
     for message in read_topic(instance, &format!("{SCHEMA}_moving")).await? {
         if let Some(barrier) = message.get("barrier") {
-            barriers.insert(barrier.to_owned());
+            let number = barrier.split('/').next().context("a barrier's number")?;
+            barriers.insert(number.parse::<u64>()?);
             continue;
         }
         let body: serde_json::Value = serde_json::from_slice(message.body())?;
@@ -122,6 +123,11 @@ async fn names(instance: &ClientInstance) -> Result<(u64, u64, usize)> {
             }
         }
     }
+    // One number for each statement, none left out, none used twice.
+    ensure!(
+        barriers.last().copied() == Some(barriers.len() as u64),
+        "barriers have gaps: {barriers:?}"
+    );
     Ok((rows, values, barriers.len()))
 }
 
