@@ -103,7 +103,7 @@ impl Writers {
                     changes: changes.clone(),
                     slowest_us: slowest_us.clone(),
                 };
-                let pause = Duration::from_secs_f64(connections as f64 * 2.6 / rate as f64);
+                let pause = Duration::from_secs_f64(connections as f64 * 1.25 / rate as f64);
                 tokio::spawn(writer.run(pause))
             })
             .collect();
