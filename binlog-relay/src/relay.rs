@@ -80,9 +80,17 @@ pub async fn run(
         }
         status.state("opening");
         let producer = sink::open(&instance, &settings.queue.group, &settings.name).await?;
-        let mut relay = Relay::new(&settings, &instance, producer, beginning.copy_again, status.clone()).await?;
+        let mut relay = Relay::new(
+            &settings,
+            &instance,
+            producer,
+            beginning.copy_again,
+            status.clone(),
+            &stop,
+        )
+        .await?;
         match relay.run(&mut wishes, &stop).await {
-            Ok(()) => return Ok(()),
+            Ok(()) | Err(End::Stopped) => return Ok(()),
             Err(End::Fenced(why)) => {
                 tracing::warn!("{why}; this one is a stand-by now");
                 beginning = Beginning {
@@ -99,6 +107,8 @@ pub async fn run(
 }
 
 enum End {
+    /// As told.
+    Stopped,
     Fenced(String),
     Failed(anyhow::Error),
 }
@@ -131,6 +141,7 @@ struct Relay<'a> {
     pulse: clock::Timer,
     /// The table that was read last, so that one that cannot be read does not keep the others waiting.
     last_read: String,
+    stop: Stop,
 }
 
 impl<'a> Relay<'a> {
@@ -140,6 +151,7 @@ impl<'a> Relay<'a> {
         producer: AtomicProducer,
         copy_again: bool,
         status: Arc<Status>,
+        stop: &Stop,
     ) -> Result<Relay<'a>> {
         let routes = Arc::new(Routes::new(&settings.tables)?);
         let mut topics = Topics::new(instance.clone(), &settings.queue.group);
@@ -178,6 +190,7 @@ impl<'a> Relay<'a> {
             waiting: None,
             pulse: clock::Timer::at(clock::now() + PULSE),
             last_read: String::new(),
+            stop: stop.clone(),
         })
     }
 
@@ -350,7 +363,14 @@ impl<'a> Relay<'a> {
         self.tell_copies();
         self.status.transactions.fetch_add(batch.transactions, Relaxed);
         self.pulse.reset(clock::now() + PULSE);
-        match self.batches.send(batch).await {
+        let stop = self.stop.clone();
+        let sent = tokio::select! {
+            biased;
+            sent = self.batches.send(batch) => sent,
+            // No broker answers, and we are to end: what was gathered is read again another time.
+            () = stop.wait() => return Err(Break::End(End::Stopped)),
+        };
+        match sent {
             Ok(()) => Ok(()),
             Err(_) => Err(Break::End(self.why_ended().await)),
         }

@@ -7,7 +7,7 @@ use binlog_relay_stage::Stage;
 use mq_client::MessageExt;
 use running::{Running, copied, read};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const RULES: &str = r"
 [[tables]]
@@ -276,4 +276,97 @@ async fn what_is_not_supported_or_lost_stops_it_loudly() {
     source.run("RESET BINARY LOGS AND GTIDS").unwrap();
     let said = relay.refusal(within).await;
     assert!(said.contains("--copy-again"), "{said}");
+}
+
+/// What rows a table without a key has after all messages, as the source's own text of them.
+fn rows_without_key(messages: &[(MessageExt, Value)]) -> Vec<String> {
+    let text = |row: &Value| format!("{}\t{}", row["a"].as_str().unwrap(), row["b"].as_str().unwrap());
+    let mut rows: Vec<String> = Vec::new();
+    let remove = |rows: &mut Vec<String>, gone: &str| {
+        let place = rows
+            .iter()
+            .position(|row| row == gone)
+            .unwrap_or_else(|| panic!("{gone} goes, and was not there"));
+        rows.swap_remove(place);
+    };
+    for (message, value) in messages {
+        if message.get("snapshot").is_some_and(|mark| mark.ends_with("/begin")) {
+            rows.clear();
+        }
+        let data = value["data"].as_array().map_or(&[][..], Vec::as_slice);
+        for (n, row) in data.iter().enumerate() {
+            match value["type"].as_str().unwrap() {
+                "INSERT" => rows.push(text(row)),
+                "DELETE" => remove(&mut rows, &text(row)),
+                _ => {
+                    let mut before = row.clone();
+                    for (name, old) in value["old"][n].as_object().unwrap() {
+                        before[name] = old.clone();
+                    }
+                    remove(&mut rows, &text(&before));
+                    rows.push(text(row));
+                }
+            }
+        }
+    }
+    rows.sort();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_without_a_key_and_a_source_that_falls_silent() {
+    let stage = Stage::start(1).unwrap();
+    let source = stage.mysql("source", &[]).unwrap();
+    source
+        .run(
+            "CREATE DATABASE shop; CREATE TABLE shop.loose (a INT, b VARCHAR(9));
+             INSERT INTO shop.loose VALUES (1, 'x'), (1, 'x'), (2, 'y');
+             CREATE TABLE shop.money (amount DECIMAL(30,10) PRIMARY KEY);
+             INSERT INTO shop.money WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)
+               SELECT 12345678901234567890.0000000001 + i * 0.0000000001 FROM n",
+        )
+        .unwrap();
+    let rules = r"
+        snapshot.chunk_rows = 3
+        tables = [{ tables = 'shop\..*' }]";
+    let relay = Running::start(&stage, &source, "loose", rules).await;
+    // It changes all the time while it is to be copied, and for a while the copy has to wait.
+    for n in 0..40 {
+        source.run(&format!("INSERT INTO shop.loose VALUES ({n}, 'new'); UPDATE shop.loose SET b = 'z' WHERE a = 1 LIMIT 1; DELETE FROM shop.loose WHERE a = 2 LIMIT 1")).unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    copied(&stage, "shop_loose", 4).await;
+    source.run("INSERT INTO shop.loose VALUES (99, 'last')").unwrap();
+    relay.through(&source).await;
+    let wanted: Vec<String> = {
+        let mut rows: Vec<String> = source
+            .run("SELECT a, b FROM shop.loose")
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(rows_without_key(&read(&stage, "shop_loose").await), wanted);
+    // Keys that differ only behind the digits of a DOUBLE.
+    let money = read(&stage, "shop_money").await;
+    let amounts: std::collections::BTreeSet<&str> = money
+        .iter()
+        .flat_map(|(_, v)| v["data"].as_array().into_iter().flatten())
+        .map(|row| row["amount"].as_str().unwrap())
+        .collect();
+    assert_eq!(amounts.len(), 50, "rows of a DECIMAL key");
+
+    // Frozen: sockets stay open and silent.
+    source.signal(rustix::process::Signal::STOP).unwrap();
+    let frozen = Instant::now();
+    while relay.status.to_json()["state"] != "connecting" {
+        assert!(frozen.elapsed() < Duration::from_secs(8), "silence is not noticed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    source.signal(rustix::process::Signal::CONT).unwrap();
+    source.run("INSERT INTO shop.loose VALUES (100, 'awake')").unwrap();
+    relay.through(&source).await;
+    relay.end().await;
 }

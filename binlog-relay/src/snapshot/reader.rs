@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most rows of a table without a key: they are all in one chunk.
 const KEYLESS_ROWS_MAX: u32 = 100_000;
+/// About so many bytes are one chunk at most.
+const CHUNK_BYTES: u64 = 8 << 20;
 /// For a table without a key: a commit is shown by the server at the latest so long after it can be selected.
 const SETTLE: Duration = Duration::from_millis(1000);
 
@@ -184,10 +186,23 @@ async fn read(
         }
         return Ok((columns, What::Whole(sql, rows)));
     };
+    let limit = rows_at_once(options, conn, name).await?;
     let after = after.as_ref().map(|texts| columns.key_from_texts(texts)).transpose()?;
-    let rows = columns.select(conn, name, after.as_deref(), options.chunk_rows).await?;
-    let last = rows.len() < options.chunk_rows as usize;
+    let rows = columns.select(conn, name, after.as_deref(), limit).await?;
+    let last = rows.len() < limit as usize;
     Ok((columns, What::Rows(rows, last)))
+}
+
+/// Rows of a chunk: fewer if they are long.
+async fn rows_at_once(options: &Options, conn: &mut Conn, name: (&str, &str)) -> Result<u32> {
+    let mean: Option<Option<u64>> = conn
+        .exec_first(
+            "SELECT AVG_ROW_LENGTH FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            name,
+        )
+        .await?;
+    let mean = mean.flatten().unwrap_or(0).max(1);
+    Ok((CHUNK_BYTES / mean).clamp(1, options.chunk_rows.into()) as u32)
 }
 
 /// Waits until everything of a set can be selected.
