@@ -54,30 +54,18 @@ pub enum Command {
         /// Settings.
         #[command(flatten)]
         file: File,
-        /// Server of the copy, mysql://user:password@host:port
-        #[arg(long, env = "BINLOG_RELAY_TARGET")]
-        target: String,
-        /// Database of the copy where the mirror keeps its position
-        #[arg(long, default_value = "forebay_mirror")]
-        schema: String,
-        /// source=copy: which database becomes which; once for each
-        #[arg(long = "map", required = true, value_parser = pair)]
-        databases: Vec<(String, String)>,
+        /// The copy.
+        #[command(flatten)]
+        copy: Copy,
     },
     /// Compare a copy with the source, by checksums that both servers compute
     Verify {
         /// Settings.
         #[command(flatten)]
         file: File,
-        /// Server of the copy, mysql://user:password@host:port
-        #[arg(long, env = "BINLOG_RELAY_TARGET")]
-        target: String,
-        /// Database of the copy where the mirror keeps its position
-        #[arg(long, default_value = "forebay_mirror")]
-        schema: String,
-        /// source=copy: which database becomes which; once for each
-        #[arg(long = "map", required = true, value_parser = pair)]
-        databases: Vec<(String, String)>,
+        /// The copy.
+        #[command(flatten)]
+        copy: Copy,
         /// Seconds to wait for the mirror, and for parts that change
         #[arg(long, default_value_t = 60)]
         within: u64,
@@ -104,6 +92,20 @@ pub struct File {
     config: PathBuf,
 }
 
+/// Where the copy is.
+#[derive(clap::Args)]
+pub struct Copy {
+    /// Server of the copy, mysql://user:password@host:port
+    #[arg(long, env = "BINLOG_RELAY_TARGET")]
+    target: String,
+    /// Database of the copy where the mirror keeps its position
+    #[arg(long, default_value = "forebay_mirror")]
+    schema: String,
+    /// source=copy: which database becomes which; once for each
+    #[arg(long = "map", required = true, value_parser = pair)]
+    databases: Vec<(String, String)>,
+}
+
 impl File {
     fn read(&self) -> Result<Settings> {
         Settings::read(&self.config)
@@ -128,20 +130,15 @@ pub async fn command(command: Command) -> Result<ExitCode> {
             println!("{answer}");
             Ok(ExitCode::SUCCESS)
         }
-        Command::Mirror {
-            file,
-            target,
-            schema,
-            databases,
-        } => {
+        Command::Mirror { file, copy } => {
             let settings = file.read()?;
             let options = MirrorOptions {
                 name: mirror_name(&settings),
                 relay: settings.name,
                 name_servers: settings.queue.namesrv,
-                target,
-                schema,
-                databases: databases.into_iter().collect(),
+                target: copy.target,
+                schema: copy.schema,
+                databases: copy.databases.into_iter().collect(),
                 status: StatusHandle::default(),
             };
             let mut terminations = Terminations::listen().context("take signals over")?;
@@ -157,18 +154,13 @@ pub async fn command(command: Command) -> Result<ExitCode> {
             };
             outcome.map(|()| ExitCode::SUCCESS)
         }
-        Command::Verify {
-            file,
-            target,
-            schema,
-            databases,
-            within,
-        } => {
+        Command::Verify { file, copy, within } => {
             let settings = file.read()?;
-            let mut options = VerifyOptions::new(&settings.source.url, &target, databases.into_iter().collect());
+            let mut options =
+                VerifyOptions::new(&settings.source.url, &copy.target, copy.databases.into_iter().collect());
             options.time_limit = Duration::from_secs(within);
             options.mirror = Some(MirrorPosition {
-                schema,
+                schema: copy.schema,
                 name: mirror_name(&settings),
             });
             let report = verify::run(&options).await?;

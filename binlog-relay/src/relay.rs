@@ -331,8 +331,12 @@ impl<'a> Relay<'a> {
             return self.cut_if_due().await;
         }
         // The library would inflate it too, but says nothing when that fails.
-        let damaged =
-            |error: binlog_relay_event::Error| SourceError::Lost(format!("a compressed transaction: {error}"));
+        let damaged = |error: binlog_relay_event::Error| {
+            SourceError::stop(
+                format!("a compressed transaction is damaged although its checksum is right: {error}"),
+                "Nothing was skipped. Look at the server's binlog with mysqlbinlog; binlog-relay run --copy-again goes on behind it",
+            )
+        };
         let payload = TransactionPayload::parse(event.body()).map_err(damaged)?;
         let mut events = payload.events(EVENT_BYTES_MAX).map_err(damaged)?;
         let mut count = 0;
