@@ -1,5 +1,4 @@
 //! A relay played by hand: writes messages as `docs/binlog-topics.md` describes them, through a real cluster.
-#![allow(dead_code)] // Each test uses some of it.
 
 use anyhow::Result;
 use binlog_relay::mirror::{self, MirrorOptions, StatusHandle};

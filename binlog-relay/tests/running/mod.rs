@@ -1,5 +1,4 @@
 //! A relay within a test, and what it has written.
-#![allow(dead_code)] // Each test uses some of it.
 
 use anyhow::Result;
 use binlog_relay::relay::{self, Beginning};
@@ -72,14 +71,6 @@ impl Running {
     pub async fn end(self) {
         self.stop.stop();
         self.task.await.unwrap().unwrap();
-    }
-
-    /// Waits for it to stop by itself, and answers what it says.
-    pub async fn refusal(self, within: Duration) -> String {
-        let ended = tokio::time::timeout(within, self.task)
-            .await
-            .expect("the relay goes on");
-        format!("{:#}", ended.unwrap().expect_err("the relay ended without an error"))
     }
 }
 
