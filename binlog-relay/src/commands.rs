@@ -96,7 +96,7 @@ pub struct File {
 #[derive(clap::Args)]
 pub struct Copy {
     /// Server of the copy, mysql://user:password@host:port
-    #[arg(long, env = "BINLOG_RELAY_TARGET")]
+    #[arg(long, env = "BINLOG_RELAY_TARGET", hide_env_values = true)]
     target: String,
     /// Database of the copy where the mirror keeps its position
     #[arg(long, default_value = "forebay_mirror")]
